@@ -1,0 +1,1 @@
+"""lifeloop: a recommender system that manages the whole life of a user."""

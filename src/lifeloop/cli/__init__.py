@@ -1,0 +1,1 @@
+"""The commands: thin, each prints a table or one JSON object."""

@@ -1,0 +1,1 @@
+"""Splits, ranking metrics, protocols and their report."""

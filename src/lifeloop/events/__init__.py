@@ -1,0 +1,1 @@
+"""Users, items and events: typed records, parsing, readers, identifiers and time."""

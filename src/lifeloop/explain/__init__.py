@@ -1,0 +1,1 @@
+"""Reasons that are true of the score."""

@@ -1,0 +1,1 @@
+"""Where every user stands: activity states, product stages, metrics. Pure functions."""

@@ -1,0 +1,1 @@
+"""The scenarios that ship with lifeloop, one TOML file each."""

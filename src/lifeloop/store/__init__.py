@@ -1,0 +1,1 @@
+"""The system of record (SQLite), its migrations, and model bundles on disk."""

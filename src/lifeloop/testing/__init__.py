@@ -1,0 +1,1 @@
+"""Contract suites and tiny worlds for everyone who adds a part."""
