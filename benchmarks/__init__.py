@@ -1,0 +1,1 @@
+"""Benchmarks: ratios within one run, seeds and machine stated, results as JSON in .bench/."""

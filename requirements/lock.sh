@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Resolve pyproject.toml into exact versions: core.txt, and what demo and dev add to it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+frozen() { "$1/bin/pip" --disable-pip-version-check freeze --exclude lifeloop | sort -f; }
+resolve() { # name, extras, constraints…
+  local name=$1 extras=$2; shift 2
+  "${PYTHON:-python3}" -m venv "$work/$name"
+  local args=()
+  for file in "$@"; do args+=(-c "$file"); done
+  "$work/$name/bin/pip" --disable-pip-version-check install -q "${args[@]}" ".$extras"
+  frozen "$work/$name" > "$work/$name.txt"
+}
+header() { echo "# Exact versions, written by make lock; ranges are in pyproject.toml."; }
+resolve core ""
+resolve demo "[text,demo]" "$work/core.txt"
+resolve dev "[dev]" "$work/core.txt" "$work/demo.txt"
+{ header; cat "$work/core.txt"; } > requirements/core.txt
+for name in demo dev; do
+  { header; comm -13 <(sort "$work/core.txt") <(sort "$work/$name.txt"); } > "requirements/$name.txt"
+done
+rm -rf build

@@ -1,0 +1,44 @@
+"""The command tree."""
+
+import typer
+
+from lifeloop.cli import data, evaluation, models, people, project
+
+app = typer.Typer(
+    name="lifeloop",
+    help="A recommender system that manages the whole life of a user.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+imports = typer.Typer(help="Read users, items or events from a file.", no_args_is_help=True)
+quarantine = typer.Typer(help="Look at refused rows, and try them again.", no_args_is_help=True)
+bundles = typer.Typer(help="List, activate or roll back model bundles.", no_args_is_help=True)
+
+app.command("init")(project.init)
+app.command("demo")(project.demo)
+app.command("status")(project.status)
+
+imports.command("users")(data.import_users)
+imports.command("items")(data.import_items)
+imports.command("events")(data.import_events)
+imports.command("pair")(data.import_pair)
+app.add_typer(imports, name="import")
+app.command("identify")(data.identify)
+quarantine.command("list")(data.quarantine_list)
+quarantine.command("retry")(data.quarantine_retry)
+app.add_typer(quarantine, name="quarantine")
+
+app.command("train")(models.train)
+bundles.command("list")(models.models_list)
+bundles.command("activate")(models.models_activate)
+bundles.command("rollback")(models.models_rollback)
+app.add_typer(bundles, name="models")
+
+app.command("recommend")(people.recommend)
+app.command("predict")(people.predict)
+app.command("similar")(people.similar)
+app.command("stage")(people.stage)
+app.command("stages")(people.stages)
+
+app.command("evaluate")(evaluation.evaluate)

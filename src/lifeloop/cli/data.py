@@ -1,0 +1,198 @@
+"""Commands of the way in: import, identify, quarantine."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lifeloop.cli.session import AsJson, Folder, Quiet, opened, out, print_json, table
+
+File = Annotated[Path, typer.Argument(help="CSV, JSON lines or Parquet, also gzipped")]
+Map = Annotated[
+    list[str] | None,
+    typer.Option("--map", help="our_column=your_column, repeatable; positions count from 0"),
+]
+Source = Annotated[
+    str, typer.Option(help="name of the origin; equal rows of one source are one event")
+]
+Zone = Annotated[str | None, typer.Option(help="IANA zone of times without one")]
+
+
+def import_users(
+    file: File,
+    mapping: Map = None,
+    zone: Zone = None,
+    folder: Folder = Path("."),
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Import users: user_id, attributes, consent, created_at, channel."""
+    _import("users", file, mapping, folder, as_json, quiet, zone=zone)
+
+
+def import_items(
+    file: File,
+    mapping: Map = None,
+    zone: Zone = None,
+    folder: Folder = Path("."),
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Import items: item_id, title, description, categories, brand, price, …"""
+    _import("items", file, mapping, folder, as_json, quiet, zone=zone)
+
+
+def import_events(
+    file: File,
+    mapping: Map = None,
+    event_type: Annotated[
+        str | None, typer.Option("--type", help="type of all rows, where no column says it")
+    ] = None,
+    source: Source = "import",
+    zone: Zone = None,
+    folder: Folder = Path("."),
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Import events: user_id or anonymous_id, type, occurred_at, item_id, value, …"""
+    _import(
+        "events", file, mapping, folder, as_json, quiet, type=event_type, source=source, zone=zone
+    )
+
+
+def import_pair(
+    users_file: Annotated[Path, typer.Argument(help="user_data.csv: user_id, …, rating")],
+    items_file: Annotated[Path, typer.Argument(help="item_data.csv: item_id, …")],
+    row_aligned: Annotated[
+        bool,
+        typer.Option("--row-aligned", help="confirm: row n of one file is row n of the other"),
+    ] = False,
+    folder: Folder = Path("."),
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Import the textbook's pair of files: ratings beside the users, items in the other file."""
+    from lifeloop.cli.progress import bars
+
+    with opened(folder, as_json=as_json) as loop, bars(quiet=quiet or as_json) as progress:
+        reports = loop.import_pair(
+            users_file, items_file, row_aligned=row_aligned, progress=progress
+        )
+    if as_json:
+        print_json({kind: report.to_dict() for kind, report in reports.items()})
+        return
+    for kind, report in reports.items():
+        show_report(kind, report)
+
+
+def identify(
+    anonymous_id: Annotated[str, typer.Argument(help="the visitor's id")],
+    user_id: Annotated[str, typer.Argument(help="the user they turned out to be")],
+    folder: Folder = Path("."),
+    as_json: AsJson = False,
+) -> None:
+    """Link an anonymous visitor to a user, once; two known users are never merged."""
+    from dataclasses import asdict
+
+    with opened(folder, as_json=as_json) as loop:
+        report = loop.identify(anonymous_id, user_id)
+    if as_json:
+        print_json(asdict(report))
+    else:
+        out.print(f"{report.anonymous_id} → {report.user_id}: {report.status}")
+
+
+def quarantine_list(
+    reason: Annotated[str | None, typer.Option(help="only rows refused for this reason")] = None,
+    limit: Annotated[int, typer.Option(help="at most this many rows")] = 50,
+    folder: Folder = Path("."),
+    as_json: AsJson = False,
+) -> None:
+    """List refused rows, oldest first, with their reason and their line."""
+    with opened(folder, as_json=as_json) as loop:
+        rows = loop.store.quarantined(reason=reason, limit=limit)
+        total = loop.store.counts()["quarantined"]
+    if as_json:
+        listed = [
+            {
+                "quarantine_id": row.quarantine_id,
+                "kind": row.kind,
+                "reason": row.reason,
+                "source": row.source,
+                "line": row.line,
+                "raw": dict(row.raw),
+            }
+            for row in rows
+        ]
+        print_json({"total": total, "rows": listed})
+        return
+    cells: list[list[Any]] = [
+        [row.quarantine_id, row.kind, row.reason, row.source, row.line, dict(row.raw)]
+        for row in rows
+    ]
+    out.print(
+        table(
+            f"{total} rows in quarantine", ["id", "kind", "reason", "source", "line", "row"], cells
+        )
+    )
+
+
+def quarantine_retry(
+    mapping: Map = None,
+    folder: Folder = Path("."),
+    as_json: AsJson = False,
+) -> None:
+    """Try every refused row again, under the present settings and --map; what passes leaves."""
+    with opened(folder, as_json=as_json) as loop:
+        report = loop.retry_quarantine(mapping=parse_map(mapping))
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        show_report("quarantine", report)
+
+
+def parse_map(pairs: list[str] | None) -> dict[str, str]:
+    """Return ``["user_id=household"]`` as a mapping; a malformed pair ends the command."""
+    mapping: dict[str, str] = {}
+    for pair in pairs or []:
+        ours, equals, theirs = pair.partition("=")
+        if not equals or not ours or not theirs:
+            raise typer.BadParameter(f"{pair!r} is not our_column=your_column", param_hint="--map")
+        mapping[ours.strip()] = theirs.strip()
+    return mapping
+
+
+def show_report(title: str, report: Any) -> None:
+    """Print an ingest report as a table, its reasons and its notes."""
+    counts = [[report.accepted, report.duplicate, report.rejected]]
+    out.print(table(title, ["accepted", "duplicate", "rejected"], counts))
+    rows = [
+        [kind, r.reason, r.count, ", ".join(map(str, r.lines[:8])) or None]
+        for kind, reasons in (("rejected", report.reasons), ("flagged", report.flagged))
+        for r in reasons
+    ]
+    if rows:
+        out.print(table("", ["", "reason", "rows", "first lines"], rows))
+    for note in report.notes:
+        out.print(f"· {note}", markup=False, highlight=False)
+
+
+def _import(
+    kind: str,
+    file: Path,
+    mapping: list[str] | None,
+    folder: Path,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    from lifeloop.cli.progress import bars
+
+    given = {name: value for name, value in options.items() if value is not None}
+    with opened(folder, as_json=as_json) as loop, bars(quiet=quiet or as_json) as progress:
+        importer = getattr(loop, f"import_{kind}")
+        report = importer(file, map=parse_map(mapping), progress=progress, **given)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        show_report(f"{kind} from {file.name}", report)

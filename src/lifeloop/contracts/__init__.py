@@ -1,0 +1,55 @@
+"""The shared words: what the parts of lifeloop hand each other."""
+
+from lifeloop.contracts.answers import (
+    Evidence,
+    Prediction,
+    Recommendation,
+    Recommendations,
+    StageResult,
+)
+from lifeloop.contracts.history import History, Snapshot
+from lifeloop.contracts.intake import IdentityReport, IngestReport, Reason
+from lifeloop.contracts.models import (
+    Candidates,
+    Encoder,
+    FittedRetriever,
+    Queries,
+    Retriever,
+    TrainData,
+)
+from lifeloop.contracts.policy import Decision, PolicyState, Slate
+from lifeloop.contracts.store import Store
+from lifeloop.contracts.words import UNTIMED, Bool, Double, Float, Int, Long, Progress, silent
+from lifeloop.events.records import QuarantinedRow
+
+__all__ = [
+    "UNTIMED",
+    "Bool",
+    "Candidates",
+    "Decision",
+    "Double",
+    "Encoder",
+    "Evidence",
+    "FittedRetriever",
+    "Float",
+    "History",
+    "IdentityReport",
+    "IngestReport",
+    "Int",
+    "Long",
+    "PolicyState",
+    "Prediction",
+    "Progress",
+    "QuarantinedRow",
+    "Queries",
+    "Reason",
+    "Recommendation",
+    "Recommendations",
+    "Retriever",
+    "Slate",
+    "Snapshot",
+    "StageResult",
+    "Store",
+    "TrainData",
+    "silent",
+]

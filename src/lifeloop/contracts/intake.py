@@ -1,0 +1,75 @@
+"""What becomes of rows that are written."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why rows were refused or flagged: how many, and the first line numbers."""
+
+    reason: str
+    count: int
+    lines: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """What became of every row of one write. accepted + duplicate + rejected = rows seen."""
+
+    accepted: int = 0
+    duplicate: int = 0
+    rejected: int = 0
+    reasons: tuple[Reason, ...] = ()
+    flagged: tuple[Reason, ...] = ()
+    notes: tuple[str, ...] = ()
+    event_ids: tuple[str, ...] = ()
+
+    def __add__(self, other: "IngestReport") -> "IngestReport":
+        """Add two reports: counts add, equal reasons merge, the first 20 lines are kept."""
+        return IngestReport(
+            accepted=self.accepted + other.accepted,
+            duplicate=self.duplicate + other.duplicate,
+            rejected=self.rejected + other.rejected,
+            reasons=_merge(self.reasons, other.reasons),
+            flagged=_merge(self.flagged, other.flagged),
+            notes=tuple(dict.fromkeys(self.notes + other.notes)),
+            event_ids=self.event_ids + other.event_ids,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain JSON data."""
+        listed = {
+            name: [{"reason": r.reason, "count": r.count, "lines": list(r.lines)} for r in rows]
+            for name, rows in (("reasons", self.reasons), ("flagged", self.flagged))
+        }
+        return {
+            "accepted": self.accepted,
+            "duplicate": self.duplicate,
+            "rejected": self.rejected,
+            **listed,
+            "notes": list(self.notes),
+        }
+
+
+def _merge(left: tuple[Reason, ...], right: tuple[Reason, ...]) -> tuple[Reason, ...]:
+    merged: dict[str, Reason] = {}
+    for row in left + right:
+        old = merged.get(row.reason)
+        merged[row.reason] = (
+            row
+            if old is None
+            else Reason(row.reason, old.count + row.count, (old.lines + row.lines)[:20])
+        )
+    return tuple(merged.values())
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityReport:
+    """What ``identify`` did: ``linked``, ``already`` or (raised) refused."""
+
+    anonymous_id: str
+    user_id: str
+    status: Literal["linked", "already"]
+    seq: int
+    events: int = 0

@@ -1,0 +1,131 @@
+"""The system of record."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, runtime_checkable
+
+import polars as pl
+
+from lifeloop.contracts.history import History, Snapshot
+from lifeloop.contracts.intake import IdentityReport, IngestReport
+from lifeloop.contracts.policy import Decision
+from lifeloop.events.records import Item, QuarantinedRow, User
+
+
+@runtime_checkable
+class Store(Protocol):
+    """The system of record. Writes are durable and idempotent; reads never write."""
+
+    @property
+    def url(self) -> str:
+        """The database URL, without any password."""
+        ...
+
+    def append(self, events: pl.DataFrame, *, received_us: int) -> IngestReport:
+        """Store event rows (``EVENT_SCHEMA`` + ``t_us``); durable before it returns."""
+        ...
+
+    def put_users(self, rows: pl.DataFrame, *, received_us: int) -> IngestReport:
+        """Append versions of users (``USER_SCHEMA``); an unchanged row is a duplicate."""
+        ...
+
+    def put_items(self, rows: pl.DataFrame, *, received_us: int) -> IngestReport:
+        """Append versions of items (``ITEM_SCHEMA``); an unchanged row is a duplicate."""
+        ...
+
+    def bulk(self) -> AbstractContextManager[None]:
+        """Trade per-call durability for speed until the block ends, which makes all durable."""
+        ...
+
+    def histories(
+        self,
+        user_ids: Sequence[str],
+        *,
+        as_of_us: int | None = None,
+        seq: int | None = None,
+        limit: int | None = None,
+    ) -> list[History]:
+        """Return one history per id, in the order asked; ``limit`` keeps the newest."""
+        ...
+
+    def users(self, user_ids: Sequence[str], *, seq: int | None = None) -> list[User | None]:
+        """Return the version of each user known at ``seq``."""
+        ...
+
+    def items(self, item_ids: Sequence[str], *, seq: int | None = None) -> list[Item | None]:
+        """Return the version of each item known at ``seq``."""
+        ...
+
+    def snapshot(self, *, as_of_us: int | None = None, seq: int | None = None) -> Snapshot:
+        """Return everything known at ``seq`` with event time before ``as_of_us``."""
+        ...
+
+    def identify(self, anonymous_id: str, user_id: str, *, received_us: int) -> IdentityReport:
+        """Link an anonymous id to a user, once; raises ``IdentityRefused``."""
+        ...
+
+    def quarantine(self, rows: Sequence[QuarantinedRow], *, received_us: int) -> None:
+        """Keep refused rows."""
+        ...
+
+    def quarantined(
+        self, *, reason: str | None = None, limit: int | None = None
+    ) -> list[QuarantinedRow]:
+        """Return refused rows, oldest first."""
+        ...
+
+    def release(self, quarantine_ids: Sequence[int]) -> int:
+        """Remove rows from quarantine after they were replayed; return how many."""
+        ...
+
+    def log_decision(self, decision: Decision) -> None:
+        """Log one slate; durable before it returns."""
+        ...
+
+    def decisions(self, *, from_seq: int = 0, to_seq: int | None = None) -> Iterator[Decision]:
+        """Yield logged slates by the event sequence they saw."""
+        ...
+
+    def publish(self, bundle: str, manifest: Mapping[str, Any], *, at_us: int) -> None:
+        """Record a bundle and make it the active one (a pointer swap)."""
+        ...
+
+    def activate(self, bundle: str, *, at_us: int) -> None:
+        """Make a recorded bundle the active one."""
+        ...
+
+    def active_bundle(self) -> str | None:
+        """Return the active bundle's id."""
+        ...
+
+    def bundles(self) -> list[dict[str, Any]]:
+        """Return every recorded bundle, newest first: bundle, at_us, active, manifest."""
+        ...
+
+    def activations(self) -> list[tuple[str, int]]:
+        """Return the history of the active pointer, oldest first, as (bundle, at_us)."""
+        ...
+
+    def last_seq(self) -> int:
+        """Return the newest sequence number, 0 when empty."""
+        ...
+
+    def first_event_us(self) -> int | None:
+        """Return the oldest event time, None when no event has one."""
+        ...
+
+    def last_event_us(self) -> int | None:
+        """Return the newest event time, None when no event has one."""
+        ...
+
+    def counts(self) -> dict[str, int]:
+        """Return how many events, users, items, links, decisions, quarantined rows are held."""
+        ...
+
+    def event_types(self) -> dict[str, int]:
+        """Return how many events of each type are held."""
+        ...
+
+    def close(self) -> None:
+        """Release the connection."""
+        ...

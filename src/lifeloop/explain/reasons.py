@@ -1,0 +1,192 @@
+"""Reasons that are true of the score.
+
+A score is a sum: one amount per event of the history, and amounts that no event explains (how
+popular the item is, what the user searched for). The reason names the largest kind; where that is
+the history, the items whose events add most. It never names an event the user does not have, nor
+one that took away from the score.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lifeloop.contracts import Double, Evidence
+from lifeloop.explain.catalogue import TEMPLATES, VERBS
+
+Language = Literal["en", "zh"]
+
+NAMED = 2
+"""Items named at most."""
+SECOND = 0.5
+"""A further item is named if it adds at least this part of what the first adds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """One event of the user's history, as reasons speak of it.
+
+    ``verb`` is the past tense of the scenario; ``title`` None: the item id is shown.
+    """
+
+    item_id: str
+    verb: str
+    title: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What can be said of the item and the request besides the history.
+
+    ``people_recent`` used it within the last ``days``, ``people`` ever; None where unknown.
+    ``verb`` is what they did; ``query`` what the user wrote, if anything.
+    """
+
+    people_recent: int | None = None
+    people: int | None = None
+    days: float = 28.0
+    verb: str = "used"
+    query: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A reason and what it leaves out: Σ amounts of ``evidence.items`` + ``rest`` = score."""
+
+    evidence: Evidence
+    rest: float
+    kind: str
+
+
+def explain(
+    amounts: Mapping[str, Double],
+    happened: Sequence[Happened],
+    *,
+    facts: Facts = Facts(),
+    language: Language = "en",
+    shares: bool = False,
+) -> Explained:
+    """Return the reason of one recommendation.
+
+    Parameters
+    ----------
+    amounts : mapping of str to float array [n+1]
+        Per part of the model, its amount for each of the n events, and its bias last. All of
+        them together are the score.
+    happened : sequence of Happened [n]
+        The events, in the same order.
+    facts : Facts
+        What can be said besides.
+    language : {"en", "zh"}
+        Language of the text.
+    shares : bool
+        Add "(62% of the score)" where the score is positive and the evidence is no more than it.
+    """
+    table = np.zeros((max(len(amounts), 1), len(happened) + 1))  # [P, n+1]
+    for p, row in enumerate(amounts.values()):
+        table[p] = row
+    names = list(amounts) or [""]
+    score = float(table.sum())
+    per_event = table[:, :-1].sum(axis=0)  # [n]
+    kinds = _kinds(names, table)
+    kind = max(kinds, key=lambda name: kinds[name])
+    items = _strongest_items(per_event, happened)
+    if kind == "history" and not items:
+        kinds.pop("history")
+        kind = max(kinds, key=lambda name: kinds[name]) if kinds else "none"
+    if kinds.get(kind, 0.0) <= 0:
+        kind = "none"
+    if kind == "history":
+        history_part = names[int(table[:, :-1].sum(axis=1).argmax())]
+        similar = history_part.startswith("content")
+        text, named = _of_history(items, happened, similar=similar, language=language)
+        evidence = tuple((item_id, amount) for item_id, amount, _ in named)
+        told = sum(amount for _, amount in evidence)
+    else:
+        text = _of_fact(kind, facts, language=language)
+        evidence = ()
+        told = kinds.get(kind, 0.0)
+    if shares and kind != "none" and 0 < told <= score * (1 + 1e-9):
+        percent = min(100, max(1, math.floor(100 * told / score + 0.5)))
+        text += TEMPLATES[language]["share"].format(share=percent)
+    rest = score - sum(amount for _, amount in evidence)
+    return Explained(Evidence(text=text, items=evidence), rest=rest, kind=kind)
+
+
+def _kinds(names: Sequence[str], table: NDArray[np.float64]) -> dict[str, float]:
+    """Return how much each kind of evidence adds: history, popularity, query, chance, other."""
+    kinds = {"history": float(table[:, :-1].sum())}
+    for name, bias in zip(names, table[:, -1], strict=True):
+        kind = "other"
+        if name.endswith("popularity"):
+            kind = "popular"
+        elif name.startswith("content"):
+            kind = "query"
+        elif name == "random":
+            kind = "chance"
+        kinds[kind] = kinds.get(kind, 0.0) + float(bias)
+    kinds.pop("other", None)
+    return kinds
+
+
+def _strongest_items(
+    per_event: NDArray[np.float64], happened: Sequence[Happened]
+) -> list[tuple[str, float, int]]:
+    """Return (item, amount of all its events, its strongest event), positive, largest first."""
+    total: dict[str, float] = {}
+    strongest: dict[str, int] = {}
+    for i, event in enumerate(happened):
+        total[event.item_id] = total.get(event.item_id, 0.0) + float(per_event[i])
+        held = strongest.setdefault(event.item_id, i)
+        if per_event[i] > per_event[held]:
+            strongest[event.item_id] = i
+    rows = [(item, amount, strongest[item]) for item, amount in total.items() if amount > 0]
+    return sorted(rows, key=lambda row: -row[1])
+
+
+def _of_history(
+    items: list[tuple[str, float, int]],
+    happened: Sequence[Happened],
+    *,
+    similar: bool,
+    language: Language,
+) -> tuple[str, list[tuple[str, float, int]]]:
+    words = TEMPLATES[language]
+    verb = happened[items[0][2]].verb
+    named = [
+        row
+        for row in items[:NAMED]
+        if row[1] >= SECOND * items[0][1] and happened[row[2]].verb == verb
+    ]
+    titles = list(dict.fromkeys(happened[i].title or item_id for item_id, _, i in named))
+    quoted = [words["quote"].format(name=title) for title in titles]
+    listed = words["comma"].join(quoted[:-1])
+    listed = words["and"].join([part for part in (listed, quoted[-1]) if part])
+    template = words["similar" if similar else "because"]
+    return template.format(verb=_verb(verb, language), items=listed), named
+
+
+def _of_fact(kind: str, facts: Facts, *, language: Language) -> str:
+    words = TEMPLATES[language]
+    if kind == "query" and facts.query:
+        return words["query"].format(query=words["quote"].format(name=facts.query))
+    if kind == "chance":
+        return words["chance"]
+    if kind != "popular":
+        return words["none"]
+    verb, days = _verb(facts.verb, language), f"{facts.days:g}"
+    if facts.people_recent:
+        key = "popular_recent_month" if 28 <= facts.days <= 31 else "popular_recent"
+        key = "popular_recent_one" if facts.people_recent == 1 else key
+        return words[key].format(verb=verb, n=f"{facts.people_recent:,}", days=days)
+    if facts.people:
+        key = "popular_ever_one" if facts.people == 1 else "popular_ever"
+        return words[key].format(verb=verb, n=f"{facts.people:,}")
+    return words["popular"]
+
+
+def _verb(verb: str, language: Language) -> str:
+    return VERBS.get(language, {}).get(verb, verb) or VERBS.get(language, {}).get("used", "used")

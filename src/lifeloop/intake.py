@@ -1,0 +1,219 @@
+"""The way in: a file or one record -> parsed, timed, stored; what is refused is quarantined."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import polars as pl
+
+from lifeloop.config import Scenario
+from lifeloop.contracts import (
+    IngestReport,
+    Progress,
+    QuarantinedRow,
+    Reason,
+    Store,
+    silent,
+)
+from lifeloop.errors import InputError, NothingStored, UnreadableFile
+from lifeloop.events import (
+    Batch,
+    Event,
+    ReadOptions,
+    event_times,
+    frame_of,
+    looks_transposed,
+    parse_event,
+    read,
+)
+from lifeloop.events.records import EVENT_SCHEMA, ITEM_SCHEMA, USER_SCHEMA
+
+Kind = Literal["event", "item", "user"]
+Clock = Callable[[], int]
+
+LINES_SHOWN = 20
+
+
+def import_file(
+    store: Store,
+    path: Path,
+    kind: Kind,
+    *,
+    options: ReadOptions,
+    scenario: Scenario,
+    clock: Clock,
+    progress: Progress = silent,
+) -> IngestReport:
+    """Read one file into the store, in batches of bounded memory.
+
+    Returns
+    -------
+    IngestReport
+        accepted + duplicate + rejected = rows of the file. Refused rows are in quarantine.
+
+    Raises
+    ------
+    UnreadableFile
+        Corrupt or truncated input; complete rows before the break are stored, and the report
+        so far is the error's ``report``.
+    NothingStored
+        Not one row of the file is stored; the message lists the reasons.
+    InputError
+        Interactions given item x user.
+    """
+    report = IngestReport()
+    types: Counter[str] = Counter()
+    step = f"import {path.name}"
+    with store.bulk():
+        try:
+            for number, batch in enumerate(read(path, kind, options=options)):
+                if kind == "event" and number == 0:
+                    _refuse_transposed(store, batch.frame)
+                if kind == "event":
+                    types.update(_type_counts(batch.frame))
+                report += _store_batch(store, batch, kind, received_us=clock())
+                progress(step, batch.bytes_read, batch.bytes_total)
+        except UnreadableFile as error:
+            vars(error)["report"] = report
+            raise
+    report += IngestReport(notes=_unknown_types(types, scenario))
+    if report.accepted + report.duplicate == 0:
+        listed = ", ".join(f"{r.reason} ({r.count})" for r in report.reasons) or "no rows"
+        failure = NothingStored(
+            f"not one row of {path.name} was stored: {listed}",
+            allowed="a file with at least one usable row",
+            hint="see the lines with `lifeloop quarantine list`, or name the columns with --map",
+        )
+        vars(failure)["report"] = report
+        raise failure
+    return report
+
+
+def record(
+    store: Store, event: Event | Mapping[str, Any], *, scenario: Scenario, received_us: int
+) -> IngestReport:
+    """Store one live event; a refused one is quarantined and reported, not raised."""
+    try:
+        parsed = parse_event(event, zone=scenario.locale.zone)
+    except InputError as error:
+        raw = dict(event) if isinstance(event, Mapping) else {"event": repr(event)}
+        reason = _reason_of(error)
+        store.quarantine(
+            [QuarantinedRow(kind="event", reason=reason, raw=raw, source="record")],
+            received_us=received_us,
+        )
+        return IngestReport(rejected=1, reasons=(Reason(reason, 1),), notes=(str(error),))
+    if parsed.occurred_us is None:
+        # A live event happens when it arrives; only files may hold events without a time.
+        parsed = _at(parsed, received_us)
+    frame = event_times(frame_of([parsed], EVENT_SCHEMA), received_us=received_us)
+    return store.append(frame, received_us=received_us)
+
+
+def retry_quarantine(
+    store: Store, *, options: ReadOptions, scenario: Scenario, clock: Clock
+) -> IngestReport:
+    """Replay every quarantined event row under the present rules; what passes is released."""
+    from lifeloop.events import parse_item, parse_user
+
+    report = IngestReport()
+    released: list[int] = []
+    for row in store.quarantined():
+        raw = {options.mapping.get(k, k): v for k, v in row.raw.items()}
+        now = clock()
+        try:
+            if row.kind == "event":
+                event = parse_event(raw, zone=scenario.locale.zone)
+                frame = event_times(frame_of([event], EVENT_SCHEMA), received_us=now)
+                report += store.append(frame, received_us=now)
+            elif row.kind == "item":
+                report += store.put_items(frame_of([parse_item(raw)], ITEM_SCHEMA), received_us=now)
+            else:
+                report += store.put_users(frame_of([parse_user(raw)], USER_SCHEMA), received_us=now)
+        except InputError as error:
+            reason = Reason(_reason_of(error), 1, () if row.line is None else (row.line,))
+            report += IngestReport(rejected=1, reasons=(reason,))
+            continue
+        if row.quarantine_id is not None:
+            released.append(row.quarantine_id)
+    store.release(released)
+    return report
+
+
+def _store_batch(store: Store, batch: Batch, kind: Kind, *, received_us: int) -> IngestReport:
+    report = IngestReport(rejected=len(batch.rejected), reasons=_reasons(batch), notes=batch.notes)
+    if batch.rejected:
+        store.quarantine(batch.rejected, received_us=received_us)
+    if batch.frame.is_empty():
+        return report
+    if kind == "item":
+        return report + store.put_items(batch.frame, received_us=received_us)
+    if kind == "user":
+        return report + store.put_users(batch.frame, received_us=received_us)
+    timed = event_times(batch.frame, received_us=received_us)
+    report += store.append(timed, received_us=received_us)
+    untimed = timed["t_us"].is_null().to_numpy()
+    if untimed.any():
+        lines = tuple(int(n) for n in np.asarray(batch.lines)[untimed][:LINES_SHOWN])
+        report += IngestReport(
+            flagged=(Reason("untimed", int(untimed.sum()), lines),),
+            notes=("events without a time feed the models, not the lifecycle",),
+        )
+    return report
+
+
+def _reasons(batch: Batch) -> tuple[Reason, ...]:
+    grouped: dict[str, list[int | None]] = {}
+    for row in batch.rejected:
+        grouped.setdefault(row.reason, []).append(row.line)
+    return tuple(
+        Reason(reason, len(lines), tuple(n for n in lines if n is not None)[:LINES_SHOWN])
+        for reason, lines in grouped.items()
+    )
+
+
+def _refuse_transposed(store: Store, frame: pl.DataFrame) -> None:
+    sample = frame.head(2000)
+    users = sample["user_id"].drop_nulls().unique().to_list()
+    items = sample["item_id"].drop_nulls().unique().to_list()
+    ids = list(dict.fromkeys(users + items))
+    if not users or not items:
+        return
+    known_users = {i for i, u in zip(ids, store.users(ids), strict=True) if u is not None}
+    known_items = {i for i, t in zip(ids, store.items(ids), strict=True) if t is not None}
+    if looks_transposed(users, items, known_users=known_users, known_items=known_items):
+        raise InputError(
+            "the interactions look transposed: the user column holds ids of the item catalogue",
+            got=str(users[0]),
+            allowed="user_id names users and item_id names items",
+            hint="swap them: --map user_id=<your user column> --map item_id=<your item column>",
+        )
+
+
+def _type_counts(frame: pl.DataFrame) -> dict[str, int]:
+    counted = frame["type"].value_counts()
+    return dict(zip(counted["type"].to_list(), counted["count"].to_list(), strict=True))
+
+
+def _unknown_types(types: Counter[str], scenario: Scenario) -> tuple[str, ...]:
+    unknown = {name: n for name, n in types.items() if name not in scenario.events}
+    if not unknown:
+        return ()
+    listed = ", ".join(f"{name!r} ({n})" for name, n in list(unknown.items())[:10])
+    more = "" if len(unknown) <= 10 else f" and {len(unknown) - 10} more"
+    return (
+        f"event types not in scenario {scenario.name!r}: {listed}{more}; they are stored and count "
+        "as activity, but teach the models nothing: add [events.<type>] to lifeloop.toml",
+    )
+
+
+def _reason_of(error: InputError) -> str:
+    return cast(str, getattr(error, "reason", None) or "bad_row")
+
+
+def _at(event: Event, occurred_us: int) -> Event:
+    from dataclasses import replace
+
+    return replace(event, occurred_us=occurred_us)

@@ -1,0 +1,138 @@
+"""Snapshot -> fit -> evaluate -> publish: how the models learn from the store."""
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lifeloop.config import Scenario
+from lifeloop.contracts import Progress, Store, silent
+from lifeloop.encoders.cache import VectorCache
+from lifeloop.errors import InputError, NoModel
+from lifeloop.model import Catalogue, TextReader, encode_items, material, save_model
+from lifeloop.models import RatingModel, build, train_data
+from lifeloop.moment import Moment
+
+SCHEMA = 1
+
+
+def train(
+    store: Store,
+    scenario: Scenario,
+    *,
+    home: Path,
+    moment: Moment,
+    progress: Progress = silent,
+) -> Mapping[str, Any]:
+    """Learn from everything known at ``moment`` and make the new bundle the active one.
+
+    Parameters
+    ----------
+    home : Path
+        Project folder; the bundle goes to ``home/bundles``, vectors to ``home/cache``.
+
+    Returns
+    -------
+    Mapping
+        The manifest of the new bundle, with what was measured on the inner validation slice.
+
+    Raises
+    ------
+    InputError
+        The store holds no item at all, neither in the catalogue nor in an event.
+    """
+    watch = _Watch()
+    progress("read the store", 0, None)
+    snapshot = store.snapshot(as_of_us=moment.as_of_us)
+    found = material(snapshot, scenario)
+    progress("read the store", 1, 1)
+    if found.items.is_empty():
+        raise InputError(
+            "there is nothing to recommend: the store holds no item",
+            hint="lifeloop import items FILE, or import events that name items",
+        )
+    watch.lap("read_s")
+    cache = VectorCache(home / "cache")
+    content, content_ix, encoder, mean = encode_items(
+        found.items, scenario.models, cache=cache, progress=progress
+    )
+    watch.lap("encode_s")
+    catalogue = Catalogue.of(found.items, content, content_ix, rules=scenario.recommend)
+    data, _ = train_data(
+        found.interactions,
+        item_ids=catalogue.item_ids,
+        content=content,
+        content_ix=content_ix,
+        as_of_us=moment.as_of_us,
+    )
+    rng = np.random.default_rng(scenario.models.seed)
+    progress("fit the models", 0, None)
+    (specification,) = build(["lifeloop"], scenario.models)
+    blend = specification.fit(data, rng=rng)
+    watch.lap("fit_s")
+    rating = RatingModel().fit(data, rng=rng)
+    progress("fit the models", 1, 1)
+    watch.lap("rating_s")
+    created = datetime.now(tz=UTC)
+    manifest = {
+        "schema": SCHEMA,
+        "created": created.isoformat(timespec="seconds"),
+        "as_of_us": moment.as_of_us,
+        "as_of_why": moment.why,
+        "seq": snapshot.seq,
+        "scenario": scenario.name,
+        "config_hash": scenario.hash,
+        "encoder": None if encoder is None else encoder.id,
+        "users": data.n_users,
+        "items": data.n_items,
+        "interactions": len(data.user_ix),
+        "distinct_texts": len(content),
+        "seconds": watch.laps,
+        "notes": [*found.notes, *getattr(blend, "notes", ())],
+    }
+    bundle = f"{created:%Y%m%dT%H%M%S%f}-{scenario.hash[:8]}"
+    manifest["bundle"] = bundle
+    save_model(
+        home / "bundles",
+        bundle,
+        blend=blend,
+        rating=rating,
+        catalogue=catalogue,
+        reader=None if encoder is None else TextReader(encoder, mean),
+        manifest=manifest,
+    )
+    store.publish(bundle, manifest, at_us=int(created.timestamp() * 1e6))
+    return manifest
+
+
+def previous_bundle(store: Store) -> str:
+    """Return the bundle that was active before the present one.
+
+    Raises
+    ------
+    NoModel
+        No other bundle was ever active.
+    """
+    active = store.active_bundle()
+    earlier = [bundle for bundle, _ in store.activations()]
+    while earlier and earlier[-1] == active:
+        earlier.pop()
+    if not earlier:
+        raise NoModel("there is no earlier bundle to go back to", hint="lifeloop models list")
+    return earlier[-1]
+
+
+class _Watch:
+    """Seconds per step, for the manifest."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = round(now - self._last, 2)
+        self._last = now

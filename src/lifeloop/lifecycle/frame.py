@@ -1,0 +1,137 @@
+"""What every lifecycle function does first with an event frame of any engine.
+
+The frame is checked for its columns, bots and events without a time are left out, only what
+happened before ``as_of`` is kept, and each event gets its local ``day`` (see ``calendar``).
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import narwhals as nw
+import polars as pl
+from narwhals.typing import IntoFrame
+
+from lifeloop.errors import InputError
+from lifeloop.lifecycle.calendar import check_zone, day_expr, day_of, end_of_day_us, micros
+
+Lazy = nw.LazyFrame[Any]
+
+PASSIVE = frozenset({"impression", "message_sent", "message_delivered", "refund"})
+"""Event types that are not the user being active, unless a scenario says otherwise."""
+
+EARLIEST_US, LATEST_US = -50_000_000_000_000_000, 250_000_000_000_000_000
+"""Event times outside (about the years 385 and 9892) are in another unit, and refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A readable event log: ``frame`` (lazy) has the caller's columns and ``day``.
+
+    ``lo_us``, ``hi_us`` bound the event times kept; both are None when nothing is left.
+    """
+
+    frame: Lazy
+    columns: frozenset[str]
+    zone: str
+    as_of_us: int
+    lo_us: int | None
+    hi_us: int | None
+
+    @property
+    def first_day(self) -> int | None:
+        """Local day on which the log starts, None when empty."""
+        return None if self.lo_us is None else day_of(self.lo_us, self.zone)
+
+    @property
+    def last_day(self) -> int:
+        """Local day of the last instant before ``as_of``."""
+        return day_of(self.as_of_us - 1, self.zone)
+
+
+def read(
+    events: IntoFrame,
+    *,
+    zone: str = "UTC",
+    as_of: datetime | int | None = None,
+    needs: Collection[str] = (),
+    where: nw.Expr | None = None,
+    include_bots: bool = False,
+) -> Log:
+    """Return the log that the lifecycle may see.
+
+    Parameters
+    ----------
+    events : frame
+        Polars, DuckDB, Spark … with ``user_id`` (string), ``t_us`` (int64, UTC) and ``type``.
+    zone : str
+        IANA zone of days.
+    as_of : datetime or int (µs), optional
+        Only events strictly before it; default: the end of the last local day with events.
+    needs : collection of str
+        Further columns that must be there.
+    where : narwhals.Expr, optional
+        Only these events.
+    include_bots : bool
+        Keep events whose ``is_bot`` is true.
+
+    Raises
+    ------
+    InputError
+        Missing or ill-typed columns (all of them at once), unknown zone, naive ``as_of``, times
+        in another unit than microseconds.
+    """
+    check_zone(zone)
+    lazy = nw.from_native(events).lazy()
+    columns = _checked(lazy, needs)
+    kept = lazy.filter(~nw.col("t_us").is_null(), ~nw.col("user_id").is_null())
+    if "is_bot" in columns and not include_bots:
+        kept = kept.filter(~nw.col("is_bot").fill_null(value=False))
+    if where is not None:
+        kept = kept.filter(where)
+    as_of_us = micros(as_of) if isinstance(as_of, datetime) else as_of
+    if as_of_us is not None:
+        kept = kept.filter(nw.col("t_us") < as_of_us)
+    lo_us, hi_us = collect(kept.select(lo=nw.col("t_us").min(), hi=nw.col("t_us").max())).row(0)
+    if lo_us is not None and (lo_us < EARLIEST_US or hi_us > LATEST_US):
+        raise InputError(
+            "event times are outside the calendar",
+            got=(lo_us, hi_us),
+            allowed="t_us in microseconds since 1970-01-01 UTC",
+            hint="nanoseconds must be divided first",
+        )
+    if as_of_us is None:
+        as_of_us = 1 if hi_us is None else end_of_day_us(day_of(hi_us, zone), zone)
+    day = nw.col("t_us") if lo_us is None else day_expr("t_us", zone=zone, lo_us=lo_us, hi_us=hi_us)
+    return Log(kept.with_columns(day=day), columns, zone, as_of_us, lo_us, hi_us)
+
+
+def collect(frame: Lazy) -> pl.DataFrame:
+    """Return the frame's rows as a Polars table, from whichever engine holds it.
+
+    Engines disagree on the width of counts and sums: every integer comes back as Int64.
+    """
+    table: pl.DataFrame = frame.collect("polars").to_native()
+    wide = {
+        name: pl.String if kind == pl.Categorical else pl.Int64
+        for name, kind in table.schema.items()
+        if kind == pl.Categorical or ((kind.is_integer() or kind.is_decimal()) and kind != pl.Int64)
+    }
+    return table.cast(wide) if wide else table  # type: ignore[arg-type]
+
+
+def _checked(frame: Lazy, needs: Collection[str]) -> frozenset[str]:
+    schema = frame.collect_schema()
+    wanted = {"user_id": (nw.String, nw.Categorical), "t_us": (nw.Int64,), "type": (nw.String,)}
+    problems = [f"column {name!r} is missing" for name in [*wanted, *needs] if name not in schema]
+    for name, kinds in wanted.items():
+        if name in schema and schema[name] not in kinds:
+            problems.append(f"column {name!r} is {schema[name]}, not {kinds[0].__name__}")
+    if problems:
+        raise InputError(
+            "the event frame cannot be used: " + "; ".join(problems),
+            got=sorted(schema),
+            hint="see lifeloop.lifecycle for the columns it reads",
+        )
+    return frozenset(schema)

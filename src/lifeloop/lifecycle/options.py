@@ -1,0 +1,269 @@
+"""The parameters that mean the same in every lifecycle function, and what follows from them."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
+from datetime import date, datetime
+from typing import Any, TypedDict
+
+import narwhals as nw
+import polars as pl
+from narwhals.typing import IntoFrame
+
+from lifeloop.config import Weekday
+from lifeloop.errors import InputError
+from lifeloop.lifecycle.calendar import (
+    Grain,
+    check_grain,
+    date_of,
+    end_of_day_us,
+    first_day,
+    number_of,
+    period_of,
+    with_period,
+)
+from lifeloop.lifecycle.frame import PASSIVE, Lazy, Log, read
+
+HOUR_US = 3_600_000_000
+
+SMALL_CELL = 30
+"""Cells of fewer users are marked ``small``: their rates say little."""
+
+
+class Options(TypedDict, total=False):
+    """Keyword options of every lifecycle function.
+
+    zone : str, default "UTC"
+        IANA zone of days, weeks and months.
+    week_start : str, default "monday"
+        First day of the week.
+    grain : "day" | "week" | "month", default "day"
+        Length of a period.
+    start, end : date
+        First and last day shown, inclusive; the periods that contain them are shown whole.
+        Default: from the log's first day to the day of ``as_of``. The log before ``start`` is
+        still read: nobody is new because a window begins.
+    as_of : datetime (aware) or int (µs)
+        Only events strictly before it exist. Default: the end of the last day with events.
+    by : str or sequence of str
+        Columns of ``events`` or ``users`` to split by. A user has one value: the one in
+        ``users``, else the one on the user's first event that has any, else "(none)".
+    users : frame
+        One row per ``user_id`` with attributes for ``by`` (and ``created_us``).
+    where : narwhals.Expr
+        Only these events, e.g. ``nw.col("channel") == "web"``.
+    passive : collection of str
+        Event types that are not activity.
+    lateness_hours : float, default 72
+        A period is complete once its end + this is at or before ``as_of``; else ``partial``.
+    burn_in_days : int, default 0
+        Users first seen this soon after the log's first day are existing: never new, in no
+        cohort. Scenarios say 28.
+    include_bots : bool, default False
+        Count events whose ``is_bot`` is true.
+    """
+
+    zone: str
+    week_start: Weekday
+    grain: Grain
+    start: date | None
+    end: date | None
+    as_of: datetime | int | None
+    by: str | Sequence[str]
+    users: IntoFrame | None
+    where: nw.Expr | None
+    passive: Collection[str]
+    lateness_hours: float
+    burn_in_days: int
+    include_bots: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """``Options`` with their defaults."""
+
+    zone: str = "UTC"
+    week_start: Weekday = "monday"
+    grain: Grain = "day"
+    start: date | None = None
+    end: date | None = None
+    as_of: datetime | int | None = None
+    by: str | Sequence[str] = ()
+    users: IntoFrame | None = None
+    where: nw.Expr | None = None
+    passive: Collection[str] = PASSIVE
+    lateness_hours: float = 72.0
+    burn_in_days: int = 0
+    include_bots: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """An opened log with its window: everything a metric needs besides its own parameters."""
+
+    log: Log
+    settings: Settings
+    by: tuple[str, ...]
+    first: int
+    last: int
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no period to show."""
+        return self.last < self.first
+
+    def active(self) -> Lazy:
+        """Return the events that are the user being active."""
+        passive = sorted(self.settings.passive)
+        return self.log.frame.filter(~nw.col("type").is_in(passive)) if passive else self.log.frame
+
+    def user_days(self) -> Lazy:
+        """Return one row per user and active day: user_id, the ``by`` columns, day."""
+        return self.active().group_by("user_id", *self.by, "day").agg()
+
+    def user_periods(self) -> Lazy:
+        """Return one row per user and period: user_id, ``by``, period, first_day."""
+        days = self.user_days()
+        if self.settings.grain == "day":
+            return days.with_columns(period=nw.col("day"))
+        return (
+            self.with_period(days)
+            .group_by("user_id", *self.by, "period")
+            .agg(day=nw.col("day").min())
+        )
+
+    def with_period(self, frame: Lazy) -> Lazy:
+        """Return the frame with ``period``, the index of the period of its ``day``."""
+        s = self.settings
+        return with_period(frame, grain=s.grain, week_start=s.week_start)
+
+    def period_of(self, day: int) -> int:
+        """Return the period index of a day."""
+        return period_of(day, grain=self.settings.grain, week_start=self.settings.week_start)
+
+    def first_day(self, period: int) -> int:
+        """Return the first day of a period."""
+        return first_day(period, grain=self.settings.grain, week_start=self.settings.week_start)
+
+    def last_day(self, period: int) -> int:
+        """Return the last day of a period."""
+        return self.first_day(period + 1) - 1
+
+    def complete(self, day: int) -> bool:
+        """Whether a day is over and late events have had their time."""
+        limit = self.log.as_of_us - round(self.settings.lateness_hours * HOUR_US)
+        return end_of_day_us(day, self.log.zone) <= limit
+
+    @property
+    def last_complete_day(self) -> int:
+        """The newest complete day."""
+        day = self.log.last_day
+        while not self.complete(day):
+            day -= 1
+        return day
+
+    @property
+    def first_new_day(self) -> int:
+        """The first day on which a user can be new: after the burn-in."""
+        start = self.log.first_day
+        return (start or 0) + self.settings.burn_in_days
+
+    def periods(self) -> pl.DataFrame:
+        """Return the periods shown: index ``ix``, first day ``period`` (date), ``partial``."""
+        indices = list(range(self.first, self.last + 1))
+        newest = self.last_complete_day
+        return pl.DataFrame(
+            {
+                "ix": indices,
+                "period": [date_of(self.first_day(p)) for p in indices],
+                "partial": [self.last_day(p) > newest for p in indices],
+            },
+            schema={"ix": pl.Int64, "period": pl.Date, "partial": pl.Boolean},
+        )
+
+    def grid(self, cells: pl.DataFrame) -> pl.DataFrame:
+        """Return ``periods`` for every segment found in ``cells``: ``by``, ix, period, partial."""
+        if not self.by:
+            return self.periods()
+        segments = cells.select(self.by).unique().sort(self.by)
+        return segments.join(self.periods(), how="cross")
+
+
+def opened(events: IntoFrame, options: Options, *, needs: Collection[str] = ()) -> View:
+    """Return the log and window that the options describe.
+
+    Raises
+    ------
+    TypeError
+        An option that does not exist.
+    InputError
+        See ``read``; also ``end`` before ``start``, an unknown grain, week start or ``by``.
+    """
+    known = {f.name for f in fields(Settings)}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise TypeError(f"unknown options {unknown}; known are {sorted(known)}")
+    s = Settings(**options)
+    check_grain(s.grain, s.week_start)
+    if s.start is not None and s.end is not None and s.end < s.start:
+        raise InputError("end is before start", got=(str(s.start), str(s.end)))
+    by = (s.by,) if isinstance(s.by, str) else tuple(s.by)
+    log = read(
+        events,
+        zone=s.zone,
+        as_of=s.as_of,
+        needs=needs,
+        where=s.where,
+        include_bots=s.include_bots,
+    )
+    log = _segmented(log, by, s.users)
+    low = number_of(s.start) if s.start is not None else log.first_day
+    high = number_of(s.end) if s.end is not None else log.last_day
+    if low is None:  # no events and no start: nothing to show
+        return View(log, s, by, 0, -1)
+    span = {"grain": s.grain, "week_start": s.week_start}
+    return View(log, s, by, _period(low, span), _period(high, span))
+
+
+def _period(day: int, span: dict[str, Any]) -> int:
+    return period_of(day, **span)
+
+
+def _segmented(log: Log, by: tuple[str, ...], users: IntoFrame | None) -> Log:
+    if not by:
+        return log
+    attributes = None if users is None else nw.from_native(users).lazy()
+    of_users = set() if attributes is None else set(attributes.collect_schema())
+    missing = [name for name in by if name not in log.columns and name not in of_users]
+    if missing:
+        raise InputError(
+            f"by names {missing}, which is a column of neither the events nor the users",
+            got=missing,
+            allowed=", ".join(sorted((log.columns | of_users) - {"user_id", "t_us"})),
+        )
+    frame = log.frame
+    for name in by:
+        if attributes is not None and name in of_users:
+            value = attributes.select("user_id", nw.col(name).cast(nw.String).alias("_by"))
+            value = value.filter(~nw.col("_by").is_null()).unique("user_id", keep="any")
+        else:
+            value = _first_value(log.frame, name)
+        if name in log.columns:
+            frame = frame.drop(name)
+        frame = frame.join(value, on="user_id", how="left").with_columns(
+            nw.col("_by").fill_null("(none)").alias(name)
+        )
+        frame = frame.drop("_by")
+    return Log(frame, log.columns, log.zone, log.as_of_us, log.lo_us, log.hi_us)
+
+
+def _first_value(frame: Lazy, name: str) -> Lazy:
+    known = frame.filter(~nw.col(name).is_null()).select(
+        "user_id", "t_us", nw.col(name).cast(nw.String).alias("_by")
+    )
+    earliest = known.group_by("user_id").agg(_first=nw.col("t_us").min())
+    return (
+        known.join(earliest, on="user_id", how="inner")
+        .filter(nw.col("t_us") == nw.col("_first"))
+        .group_by("user_id")
+        .agg(_by=nw.col("_by").min())
+    )

@@ -1,0 +1,185 @@
+"""The path of each user through the stages, from user-days (spec/lifecycle.md section 2).
+
+Between two days on which something happens only silence grows, so a user's stage changes on
+at most four known days: when "resurrected" ends, when the silence puts at risk, costs loyalty,
+or is churn. Cutting each stretch there gives the whole path without walking the calendar.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lifeloop.contracts import Bool, Int, Long
+from lifeloop.lifecycle.daytable import DayTable
+from lifeloop.lifecycle.definitions import StageDefinitions
+
+NEVER = np.int64(1) << 40
+"""A day number after everything."""
+
+NONE, AT_RISK, RESURRECTED, CHURNED = range(4)
+"""Overlay codes, in precedence order."""
+
+MIN_GAPS = 5
+"""From this many gaps on, a user's own rhythm decides when silence is a risk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known after each user-day. All [n]; a day number of -NEVER means never yet."""
+
+    last_active: Long
+    previous_active: Long
+    first_active: Long
+    n_gaps: Long
+    threshold: Long
+    joined: Bool
+    keys: Long
+    orders: Long
+    at_risk_from: Long
+    churned_from: Long
+    resurrected_on: Long
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """Stretches of constant stage: user-day ``row``, first day ``begin``. All [m], in order."""
+
+    row: Long
+    user: Long
+    begin: Long
+    product: Int
+    overlay: Int
+
+
+def path(table: DayTable, definitions: StageDefinitions, *, last_day: int) -> tuple[Facts, Path]:
+    """Return the facts after each user-day and the path up to ``last_day`` inclusive.
+
+    Parameters
+    ----------
+    table : DayTable
+        Whole users; days up to ``last_day``.
+    definitions : StageDefinitions
+        The rules.
+    last_day : int
+        Day number on which the path ends.
+    """
+    f = facts(table, definitions)
+    d = definitions
+    follows = np.append(table.day[1:], last_day + 1)  # [n]
+    follows[table.starts[1:] - 1] = last_day + 1
+    resurrected_until = f.resurrected_on + d.resurrected_days
+    loyal_until = f.last_active + d.active_within_days + 1
+    cuts = np.stack(
+        [table.day, resurrected_until, f.at_risk_from, loyal_until, f.churned_from], axis=1
+    )  # [n, 5]
+    np.clip(cuts, table.day[:, None], follows[:, None], out=cuts)
+    cuts.sort(axis=1)
+    keep = cuts < np.append(cuts[:, 1:], follows[:, None], axis=1)  # [n, 5]
+    row = np.repeat(np.arange(len(table)), keep.sum(axis=1))  # [m]
+    begin = cuts[keep]  # [m]
+    product, overlay = _stage_at(begin, row, f, definitions)
+    user = table.user[row]
+    shown_before = (user[1:] == user[:-1]) & _same(product, overlay)
+    new = np.append(True, ~shown_before)[: len(row)]
+    return f, Path(row[new], user[new], begin[new], product[new], overlay[new])
+
+
+def facts(table: DayTable, definitions: StageDefinitions) -> Facts:
+    """Return what is known of each user after each of their days."""
+    d = definitions
+    n = len(table)
+    ix = np.arange(n)
+    start = table.starts[:-1][table.user]  # [n]
+
+    def latest(mask: Bool) -> Long:
+        """Return the newest row of the same user where mask holds, else -1. [n]."""
+        newest = np.maximum.accumulate(np.where(mask, ix, -1)) if n else ix
+        return np.where(newest >= start, newest, -1)
+
+    def running(amount: Long) -> Long:
+        return _running(amount, start)
+
+    def day_at(rows: Long) -> Long:
+        return np.where(rows >= 0, table.day[rows], -NEVER) if n else rows
+
+    last = latest(table.active)
+    shifted = np.append(-1, last[:-1])[:n]
+    before = np.where(ix > start, shifted, -1)  # newest active row before this one
+    previous = np.where(last >= 0, before[last], -1) if n else last
+    gap = np.where(table.active & (before >= 0), table.day - day_at(before), 0)  # [n]
+    n_gaps = running((gap > 0).astype(np.int64))
+    threshold = _thresholds(gap, n_gaps, start, d)
+
+    last_active = day_at(last)
+    silent_from = last_active + d.churned_gap_days
+    # A contract that ended on or after the last active day churns from the day it ended.
+    end_row = latest(table.ended)
+    end_day = day_at(end_row)
+    ended = (end_row >= 0) & (end_day >= last_active)
+    churned_from = np.where(ended, np.minimum(end_day, silent_from), silent_from)
+    churned_from = np.where(last >= 0, churned_from, np.where(ended, end_day, NEVER))
+    came_back = table.active & (before >= 0)
+    if n:
+        came_back &= churned_from[np.where(ix > start, ix - 1, ix)] < table.day
+    resurrected_on = day_at(latest(came_back))
+    first = (
+        np.minimum.reduceat(np.where(table.active, table.day, NEVER), table.starts[:-1])[table.user]
+        if n
+        else last
+    )
+    return Facts(
+        last_active=last_active,
+        previous_active=day_at(previous),
+        first_active=first,
+        n_gaps=n_gaps,
+        threshold=threshold,
+        joined=running(table.joined.astype(np.int64)) > 0,
+        keys=running(table.keys.astype(np.int64)),
+        orders=running(table.d_orders.astype(np.int64)),
+        at_risk_from=np.where(last >= 0, last_active + threshold + 1, NEVER),
+        churned_from=churned_from,
+        resurrected_on=resurrected_on,
+    )
+
+
+def _thresholds(gap: Long, n_gaps: Long, start: Long, d: StageDefinitions) -> Long:
+    # The k-th smallest of the gaps so far, k = ceil(0.9 n), is one more than the number of
+    # lengths v that fewer than k gaps stay within. Beyond churn the exact length is of no use.
+    needed = (9 * n_gaps + 9) // 10  # [n]
+    own = np.ones(len(gap), dtype=np.int64)
+    lengths = np.arange(1, d.churned_gap_days)
+    block = max(1, 4_000_000 // max(1, len(gap)))
+    for at in range(0, len(lengths), block):
+        within = (gap > 0)[:, None] & (gap[:, None] <= lengths[at : at + block])  # [n, v]
+        own += (_running(within, start) < needed[:, None]).sum(axis=1)
+    return np.where(n_gaps >= MIN_GAPS, own, d.at_risk_gap_days)
+
+
+def _running(amount: Long | Bool, start: Long) -> Long:
+    total = np.cumsum(amount, axis=0, dtype=np.int64)
+    total = np.concatenate([np.zeros_like(total[:1]), total]) if len(total) else total
+    return total[1:] - total[start]
+
+
+def _stage_at(day: Long, row: Long, f: Facts, d: StageDefinitions) -> tuple[Int, Int]:
+    silent = day - f.last_active[row]
+    orders = f.orders[row]
+    loyal = (orders >= max(d.loyal_orders, 1)) & (silent <= d.active_within_days)
+    product = np.select(
+        [loyal, orders >= 1, f.keys[row] >= d.activate_times, f.joined[row]], [4, 3, 2, 1], 0
+    )
+    back = day - f.resurrected_on[row]
+    overlay = np.select(
+        [
+            day >= f.churned_from[row],
+            (back >= 0) & (back < d.resurrected_days),
+            day >= f.at_risk_from[row],
+        ],
+        [CHURNED, RESURRECTED, AT_RISK],
+        NONE,
+    )
+    return product.astype(np.int32), overlay.astype(np.int32)
+
+
+def _same(product: Int, overlay: Int) -> Bool:
+    return np.asarray((product[1:] == product[:-1]) & (overlay[1:] == overlay[:-1]))

@@ -1,0 +1,140 @@
+"""Orders from order lines and refunds: what was paid, what was given back, what is left.
+
+An order is what one user bought under one ``order_id``; lines without an id that carry the same
+instant are one order. net = paid − given back; a refund belongs to the order it names and, for
+cohorts and lifetime value, to that order's day.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import narwhals as nw
+
+from lifeloop.errors import InputError
+from lifeloop.lifecycle.frame import Lazy, Log, collect
+from lifeloop.lifecycle.money import micros_of
+from lifeloop.lifecycle.options import View
+
+ORDER = ["user_id", "order_id", "order_key"]
+"""What identifies an order; ``order_key`` is the instant where there is no id."""
+
+
+def order_lines(log: Log, orders: Sequence[str], refunds: Sequence[str]) -> Lazy:
+    """Return one row per order line and refund.
+
+    Returns
+    -------
+    lazy frame
+        The log's columns, ``order_key``, ``refund`` (0/1), ``net`` (int64 millionths, minus for
+        refunds, 0 where unknown), ``valued`` and ``paid`` (0/1).
+    """
+    lines = log.frame.filter(nw.col("type").is_in((*orders, *refunds)))
+    order_id = nw.col("order_id") if "order_id" in log.columns else nw.lit(None).cast(nw.String)
+    money = micros_of("value") if "value" in log.columns else nw.lit(None).cast(nw.Int64)
+    return lines.with_columns(
+        order_id=order_id,
+        order_key=nw.when(order_id.is_null()).then(nw.col("t_us")).otherwise(None),
+        refund=nw.col("type").is_in(refunds).cast(nw.Int64),
+        money=money,
+    ).with_columns(
+        net=nw.when(nw.col("refund") == 1)
+        .then(-nw.col("money").abs())
+        .otherwise(nw.col("money"))
+        .fill_null(0),
+        valued=(~nw.col("money").is_null()).cast(nw.Int64),
+        paid=(1 - nw.col("refund")),
+    )
+
+
+def stands_expr() -> nw.Expr:
+    """Return whether an order (summed net, valued, paid, refund) counts: net > 0.
+
+    Where the money of every line is unknown it counts until something is taken back.
+    """
+    return (nw.col("paid") > 0) & (
+        (nw.col("net") > 0) | ((nw.col("valued") == 0) & (nw.col("refund") == 0))
+    )
+
+
+def order_changes(log: Log, orders: Sequence[str], refunds: Sequence[str]) -> Lazy:
+    """Return by how much each user's number of net-positive orders changes on each day.
+
+    On each day an order's net is what was paid minus what had been taken back by then.
+
+    Returns
+    -------
+    lazy frame
+        user_id, day, d_orders.
+    """
+    daily = order_lines(log, orders, refunds).group_by(*ORDER, "day").agg(*_sums())
+    in_order: dict[str, Any] = {"order_by": "day"}
+    running = daily.with_columns(
+        nw.col("net", "valued", "paid", "refund").cum_sum().over(*ORDER, **in_order)
+    )
+    stood = running.with_columns(stands=stands_expr().cast(nw.Int32))
+    before = nw.col("stands").shift(1).over(*ORDER, **in_order).fill_null(0)
+    stood = stood.with_columns(change=nw.col("stands") - before)
+    return stood.group_by("user_id", "day").agg(d_orders=nw.col("change").sum())
+
+
+def order_table(view: View, orders: Sequence[str], refunds: Sequence[str]) -> Lazy:
+    """Return one row per order as it stands at ``as_of``.
+
+    Returns
+    -------
+    lazy frame
+        user_id, ``by``, order_id, order_key, day (of its first line), gross, given_back, net
+        (int64 millionths), stands (bool). Refunds that name no order of the log are left out
+        (see ``unmatched_refunds``).
+    """
+    lines = order_lines(view.log, orders, refunds).with_columns(
+        gross=nw.col("net") * nw.col("paid"),
+        given_back=-nw.col("net") * nw.col("refund"),
+        ordered_on=nw.when(nw.col("paid") == 1).then(nw.col("day")).otherwise(None),
+    )
+    table = lines.group_by(*ORDER, *view.by).agg(
+        *_sums(),
+        gross=nw.col("gross").sum(),
+        given_back=nw.col("given_back").sum(),
+        day=nw.col("ordered_on").min(),
+    )
+    return table.filter(~nw.col("day").is_null()).with_columns(stands=stands_expr())
+
+
+def unmatched_refunds(view: View, orders: Sequence[str], refunds: Sequence[str]) -> Lazy:
+    """Return the days with refunds that name no order of the log: ``by``, day, refunds, amount."""
+    lines = order_lines(view.log, orders, refunds)
+    bought = lines.filter(nw.col("paid") == 1).group_by("user_id", "order_id").agg()
+    back = lines.filter(nw.col("refund") == 1)
+    return (
+        back.join(bought, on=["user_id", "order_id"], how="anti")
+        .group_by(*view.by, "day")
+        .agg(refunds=nw.len(), amount=-nw.col("net").sum())
+    )
+
+
+def first_order_days(view: View, orders: Sequence[str], refunds: Sequence[str]) -> Lazy:
+    """Return the day of each user's first net-positive order: user_id, done."""
+    standing = order_table(view, orders, refunds).filter(nw.col("stands"))
+    return standing.group_by("user_id").agg(done=nw.col("day").min())
+
+
+def check_currency(view: View, orders: Sequence[str], refunds: Sequence[str]) -> str | None:
+    """Return the one currency of the money in the log (None when not said), or refuse a mix."""
+    if "currency" not in view.log.columns:
+        return None
+    lines = view.log.frame.filter(nw.col("type").is_in((*orders, *refunds)))
+    found = collect(
+        lines.filter(~nw.col("currency").is_null()).group_by("currency").agg(n=nw.len())
+    ).sort("currency")
+    if len(found) > 1:
+        raise InputError(
+            "money of several currencies cannot be added up",
+            got={str(c): int(n) for c, n in found.rows()},
+            hint='convert the values, or look at one: where=nw.col("currency") == "…"',
+        )
+    return None if found.is_empty() else str(found["currency"][0])
+
+
+def _sums() -> list[nw.Expr]:
+    return [nw.col(name).sum() for name in ("net", "valued", "paid", "refund")]

@@ -1,0 +1,285 @@
+"""Retention: of the users of a cohort, how many are back after k periods."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Unpack, get_args
+
+import narwhals as nw
+import polars as pl
+from narwhals.typing import IntoFrame
+
+from lifeloop.errors import InputError
+from lifeloop.lifecycle.calendar import date_of
+from lifeloop.lifecycle.frame import Lazy, collect
+from lifeloop.lifecycle.options import SMALL_CELL, Options, View, opened
+from lifeloop.lifecycle.rates import with_rate
+
+Kind = Literal["nday", "unbounded", "bracket"]
+Cohort = Literal["first", "recurring"]
+
+BRACKETS = ((1, 7), (8, 14), (15, 30))
+"""Offsets [a, b] of ``kind="bracket"`` unless others are given."""
+
+CENSORED_DAYS = 30
+"""With less log than this after it, an unbounded cell may still grow: silence is not churn yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    kind: Kind
+    cohort: Cohort
+    brackets: tuple[tuple[int, int], ...]
+    max_offset: int | None
+
+
+def retention(
+    events: IntoFrame,
+    *,
+    kind: Kind = "nday",
+    cohort: Cohort = "first",
+    brackets: Sequence[tuple[int, int]] = BRACKETS,
+    max_offset: int | None = None,
+    members: bool = False,
+    **options: Unpack[Options],
+) -> pl.DataFrame:
+    """Return one row per cohort and offset: how many of the cohort were active then.
+
+    nday: active at offset k exactly; unbounded: active at any offset ≥ k; bracket: active at any
+    offset in [a, b]. A ``first`` cohort are the users whose first active period ever it is (users
+    first seen in the burn-in are in none); a ``recurring`` cohort, all users active in it. These
+    answer different questions: say which one is shown.
+
+    Parameters
+    ----------
+    events : frame
+        ``user_id``, ``t_us``, ``type``.
+    kind, cohort : str
+        See above.
+    brackets : sequence of (a, b)
+        Offsets in periods, inclusive, for ``kind="bracket"``.
+    max_offset : int, optional
+        Largest offset for the other kinds; default: as far as the window goes.
+    members : bool
+        Return the users behind every cell instead: cohort, offset(, offset_to), user_id (offset 0
+        of ``nday`` are the cohort itself).
+    **options
+        See ``Options``. Cohorts run from ``start`` to ``end``, offsets up to ``end``.
+
+    Returns
+    -------
+    polars.DataFrame
+        (``by``,) cohort (date), offset(, offset_to), n, retained, rate, rate_low, rate_high,
+        reason, partial (the last period of the offset is not complete), censored (unbounded: less
+        than 30 days of complete log follow), small.
+
+    Raises
+    ------
+    InputError
+        Unknown kind or cohort, an empty or reversed bracket.
+
+    References
+    ----------
+    spec/lifecycle.md, sections 2 and 3 (retention).
+    """
+    ask = _asked(kind, cohort, brackets, max_offset)
+    view = opened(events, options)
+    base = _cohorts(view, ask)
+    if members:
+        return _members(view, _retained(view, base, ask), ask)
+    sizes = _sizes(view, base)
+    cells = _cells(view, base, ask)
+    grid = _grid(view, sizes, ask)
+    keys = [*view.by, "cohort"]
+    table = grid.join(sizes, on=keys, how="left").join(cells, on=[*keys, "offset"], how="left")
+    table = table.with_columns(pl.col("n", "retained").fill_null(0))
+    table = with_rate(table, hits="retained", reason="no users in the cohort")
+    return _named(view, table, ask).sort(*keys, "offset")
+
+
+def retention_curve(
+    events: IntoFrame,
+    *,
+    kind: Kind = "nday",
+    cohort: Cohort = "first",
+    brackets: Sequence[tuple[int, int]] = BRACKETS,
+    max_offset: int | None = None,
+    **options: Unpack[Options],
+) -> pl.DataFrame:
+    """Return the mean retention curve: Σ retained / Σ eligible over cohorts, per offset.
+
+    Only complete cells count. Cohorts of no users are out, cohorts at 0% are in.
+
+    Parameters
+    ----------
+    events, kind, cohort, brackets, max_offset, **options
+        As in ``retention``.
+
+    Returns
+    -------
+    polars.DataFrame
+        (``by``,) offset(, offset_to), cohorts, n, retained, rate, rate_low, rate_high, reason.
+    """
+    cells = retention(
+        events,
+        kind=kind,
+        cohort=cohort,
+        brackets=brackets,
+        max_offset=max_offset,
+        **options,
+    )
+    by = options.get("by", ())
+    segments = [by] if isinstance(by, str) else list(by)
+    keys = [*segments, *(c for c in ("offset", "offset_to") if c in cells.columns)]
+    full = pl.col("partial").not_()
+    pooled = cells.group_by(keys).agg(
+        (full & (pl.col("n") > 0)).sum().cast(pl.Int64).alias("cohorts"),
+        pl.col("n").filter(full).sum(),
+        pl.col("retained").filter(full).sum(),
+    )
+    return with_rate(pooled, hits="retained", reason="no complete cohort").sort(keys)
+
+
+def _asked(
+    kind: Kind, cohort: Cohort, brackets: Sequence[tuple[int, int]], max_offset: int | None
+) -> _Ask:
+    if kind not in get_args(Kind):
+        raise InputError("unknown kind of retention", got=kind, allowed=", ".join(get_args(Kind)))
+    if cohort not in get_args(Cohort):
+        raise InputError("unknown cohort", got=cohort, allowed=", ".join(get_args(Cohort)))
+    wrong = [(a, b) for a, b in brackets if a < 0 or b < a]
+    if wrong or not brackets:
+        raise InputError("brackets are pairs 0 <= a <= b", got=wrong or brackets)
+    if max_offset is not None and max_offset < 0:
+        raise InputError("max_offset is negative", got=max_offset)
+    return _Ask(kind, cohort, tuple((int(a), int(b)) for a, b in brackets), max_offset)
+
+
+def _cohorts(view: View, ask: _Ask) -> Lazy:
+    # One row per user, cohort and active period from it on: user_id, by, cohort, period.
+    periods = view.user_periods()
+    shown = (nw.col("cohort") >= view.first) & (nw.col("cohort") <= view.last)
+    if ask.cohort == "first":
+        firsts = periods.with_columns(
+            cohort=nw.col("period").min().over("user_id"),
+            seen=nw.col("day").min().over("user_id"),
+        )
+        return firsts.filter(shown, nw.col("seen") >= view.first_new_day).select(
+            "user_id", *view.by, "cohort", "period"
+        )
+    starts = periods.select("user_id", cohort=nw.col("period"))
+    pairs = periods.select("user_id", *view.by, "period").join(starts, on="user_id", how="inner")
+    return pairs.filter(shown, nw.col("period") >= nw.col("cohort"))
+
+
+def _sizes(view: View, base: Lazy) -> pl.DataFrame:
+    at_start = base.filter(nw.col("period") == nw.col("cohort"))
+    return collect(at_start.group_by(*view.by, "cohort").agg(n=nw.len()))
+
+
+def _retained(view: View, base: Lazy, ask: _Ask) -> Lazy:
+    # One row per user behind each cell: user_id, by, cohort, offset.
+    keys = ["user_id", *view.by, "cohort"]
+    offsets = base.with_columns(offset=nw.col("period") - nw.col("cohort"))
+    reach = nw.lit(view.last) - nw.col("cohort")
+    if ask.max_offset is not None:
+        reach = nw.min_horizontal(reach, nw.lit(ask.max_offset))
+    if ask.kind == "nday":
+        return offsets.filter(nw.col("offset") <= reach).select(*keys, "offset")
+    if ask.kind == "bracket":
+        hit = [
+            offsets.filter(nw.col("offset") >= a, nw.col("offset") <= b)
+            .filter(nw.col("cohort") + a <= view.last)
+            .select(*keys)
+            .group_by(*keys)
+            .agg()
+            .with_columns(offset=nw.lit(k).cast(nw.Int64))
+            for k, (a, b) in enumerate(ask.brackets)
+        ]
+        return nw.concat(hit)
+    newest = offsets.group_by(*keys).agg(offset=nw.col("offset").max())
+    return newest.with_columns(offset=nw.min_horizontal(nw.col("offset"), reach))
+
+
+def _cells(view: View, base: Lazy, ask: _Ask) -> pl.DataFrame:
+    keys = [*view.by, "cohort"]
+    rows = _retained(view, base, ask)
+    cells = collect(rows.group_by(*keys, "offset").agg(retained=nw.len()))
+    if ask.kind != "unbounded":
+        return cells
+    # active at any offset >= k: users whose last offset is k or later
+    full = _grid(view, cells.select(keys).unique(), ask)
+    cells = full.join(cells, on=[*keys, "offset"], how="left").sort(*keys, "offset")
+    return cells.with_columns(
+        pl.col("retained").fill_null(0).cum_sum(reverse=True).over(keys)
+    ).select(*keys, "offset", "retained")
+
+
+def _grid(view: View, sizes: pl.DataFrame, ask: _Ask) -> pl.DataFrame:
+    # Every cohort of the window with every offset that fits in it.
+    cohorts = pl.DataFrame(
+        {"cohort": range(view.first, view.last + 1)}, schema={"cohort": pl.Int64}
+    )
+    if view.by:
+        cohorts = sizes.select(view.by).unique().join(cohorts, how="cross")
+    if ask.kind == "bracket":
+        offsets = pl.int_ranges(pl.lit(0), pl.lit(len(ask.brackets)))
+    else:
+        reach = pl.lit(view.last) - pl.col("cohort")
+        if ask.max_offset is not None:
+            reach = pl.min_horizontal(reach, pl.lit(ask.max_offset))
+        offsets = pl.int_ranges(pl.lit(0), reach + 1)
+    grid = cohorts.with_columns(offset=offsets).explode("offset")
+    if ask.kind == "bracket":
+        ends = pl.Series([a for a, _ in ask.brackets], dtype=pl.Int64).gather(grid["offset"])
+        grid = grid.filter(pl.Series(grid["cohort"] + ends <= view.last))
+    return grid.with_columns(pl.col("offset").cast(pl.Int64))
+
+
+def _named(view: View, table: pl.DataFrame, ask: _Ask) -> pl.DataFrame:
+    if ask.kind == "bracket":
+        a = pl.Series("a", [a for a, _ in ask.brackets], dtype=pl.Int64)
+        b = pl.Series("b", [b for _, b in ask.brackets], dtype=pl.Int64)
+        which = table["offset"]
+        table = table.with_columns(offset=a.gather(which), offset_to=b.gather(which))
+    else:
+        table = table.with_columns(offset_to=pl.col("offset"))
+    newest = view.last_complete_day
+    ends = {p: view.last_day(p) for p in (table["cohort"] + table["offset_to"]).unique().to_list()}
+    end = (pl.col("cohort") + pl.col("offset_to")).replace_strict(
+        list(ends), list(ends.values()), return_dtype=pl.Int64
+    )
+    table = table.with_columns(
+        partial=end > newest,
+        censored=(end > newest - CENSORED_DAYS) if ask.kind == "unbounded" else pl.lit(None),
+        small=pl.col("n") < SMALL_CELL,
+        cohort=_dates(view, table["cohort"]),
+    )
+    extra: dict[str, list[str]] = {"bracket": ["offset_to"], "unbounded": [], "nday": []}
+    return table.select(
+        *view.by, "cohort", "offset", *extra[ask.kind], "n", "retained", "rate", "rate_low",
+        "rate_high", "reason", "partial", *(["censored"] if ask.kind == "unbounded" else []),
+        "small",
+    )  # fmt: skip
+
+
+def _members(view: View, rows: Lazy, ask: _Ask) -> pl.DataFrame:
+    table = collect(rows)
+    if ask.kind == "unbounded":  # a user last active at offset m is behind the cells 0 … m
+        table = table.with_columns(offset=pl.int_ranges(pl.lit(0), pl.col("offset") + 1)).explode(
+            "offset"
+        )
+    if ask.kind == "bracket":
+        begins: list[Any] = [a for a, _ in ask.brackets]
+        ends: list[Any] = [b for _, b in ask.brackets]
+        table = table.with_columns(
+            offset=pl.Series(begins, dtype=pl.Int64).gather(table["offset"]),
+            offset_to=pl.Series(ends, dtype=pl.Int64).gather(table["offset"]),
+        )
+    span = ["offset", "offset_to"] if ask.kind == "bracket" else ["offset"]
+    keys = [*view.by, "cohort", *span, "user_id"]
+    return table.with_columns(cohort=_dates(view, table["cohort"])).select(keys).sort(keys)
+
+
+def _dates(view: View, periods: pl.Series) -> pl.Series:
+    dates = {p: date_of(view.first_day(p)) for p in periods.unique().to_list()}
+    return periods.replace_strict(list(dates), list(dates.values()), return_dtype=pl.Date)

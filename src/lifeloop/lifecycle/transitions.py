@@ -1,0 +1,96 @@
+"""Moves between stages: who went from where to where, when, and by which rule."""
+
+from typing import Unpack
+
+import numpy as np
+import polars as pl
+from narwhals.typing import IntoFrame
+
+from lifeloop.lifecycle.daytable import day_table
+from lifeloop.lifecycle.definitions import StageDefinitions
+from lifeloop.lifecycle.frame import collect
+from lifeloop.lifecycle.options import SMALL_CELL, Options, View, opened
+from lifeloop.lifecycle.path import path
+from lifeloop.lifecycle.stages import SHOWN, described, shown_codes
+
+
+def transitions(
+    events: IntoFrame,
+    *,
+    definitions: StageDefinitions,
+    members: bool = False,
+    **options: Unpack[Options],
+) -> pl.DataFrame:
+    """Return how many users moved from which stage to which, per period.
+
+    Stages are those shown (``stages``): the overlay if there is one, else the product stage. A
+    user moves at most once a day. The first appearance has no ``from``.
+
+    Parameters
+    ----------
+    events : frame
+        As for ``stages``.
+    definitions : StageDefinitions
+        What joins, activates, converts, and the thresholds; its ``passive`` types count.
+    members : bool
+        Return the moves instead: period, date, user_id, from, to, rule.
+    **options
+        See ``Options``.
+
+    Returns
+    -------
+    polars.DataFrame
+        (``by``,) period, from (null: first appearance), to, n, partial(, small); only moves that
+        happened.
+
+    References
+    ----------
+    spec/lifecycle.md, section 2.
+    """
+    view = opened(events, options)
+    moves = _moves(view, definitions)
+    if members:
+        columns = [*view.by, "period", "date", "user_id", "from", "to", "rule"]
+        return moves.select(columns).sort(*view.by, "period", "date", "user_id")
+    keys = [*view.by, "period", "from", "to", "partial"]
+    order = pl.Enum(SHOWN)
+    table = moves.group_by(keys).agg(n=pl.len().cast(pl.Int64))
+    table = table.sort(*view.by, "period", pl.col("from").cast(order), pl.col("to").cast(order))
+    columns = [*view.by, "period", "from", "to", "n", "partial"]
+    if view.by:
+        table = table.with_columns(small=pl.col("n") < SMALL_CELL)
+        columns.append("small")
+    return table.select(columns)
+
+
+def _moves(view: View, d: StageDefinitions) -> pl.DataFrame:
+    if view.log.lo_us is None:
+        user_ids, rows = pl.Series("user_id", [], dtype=pl.String), None
+    else:
+        user_ids, rows = day_table(view.log, d)
+    if rows is None:
+        empty = {"period": pl.Date, "date": pl.Date, "partial": pl.Boolean}
+        text = dict.fromkeys((*view.by, "user_id", "from", "to", "rule"), pl.String)
+        return pl.DataFrame(schema={**empty, **text})
+    f, p = path(rows, d, last_day=view.log.last_day)
+    shown = shown_codes(p)
+    first = np.append(True, p.user[1:] != p.user[:-1])
+    moved = np.flatnonzero(first | np.append(True, shown[1:] != shown[:-1]))
+    low, high = view.first_day(view.first), view.last_day(view.last)
+    moved = moved[(p.begin[moved] >= low) & (p.begin[moved] <= high)]
+    before = np.where(first[moved], -1, shown[moved - 1])
+    told = described(user_ids, f, p, moved, day=p.begin[moved], definitions=d)
+    days = p.begin[moved]
+    periods = {int(day): view.period_of(int(day)) for day in np.unique(days)}
+    moves = told.select("date", "user_id", "rule", to="stage").with_columns(
+        pl.Series("from", before).replace_strict(
+            list(range(len(SHOWN))), list(SHOWN), default=None, return_dtype=pl.String
+        ),
+        ix=pl.Series([periods[int(day)] for day in days], dtype=pl.Int64),
+    )
+    moves = moves.join(view.periods(), on="ix", how="inner", maintain_order="left")
+    return moves.join(_segments(view), on="user_id", how="left") if view.by else moves
+
+
+def _segments(view: View) -> pl.DataFrame:
+    return collect(view.log.frame.group_by("user_id", *view.by).agg())

@@ -1,0 +1,295 @@
+"""The two walks, written out: the life of one event, the life of one request. Calls only."""
+
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from time import time_ns
+from types import TracebackType
+from typing import Any, Self
+
+from lifeloop import answer, intake, learn, overview
+from lifeloop.config import Scenario
+from lifeloop.contracts import (
+    UNTIMED,
+    History,
+    IdentityReport,
+    IngestReport,
+    Prediction,
+    Progress,
+    Recommendation,
+    Recommendations,
+    StageResult,
+    Store,
+    silent,
+)
+from lifeloop.errors import NoModel
+from lifeloop.evaluate import Report
+from lifeloop.events import Event, ReadOptions
+from lifeloop.home import Home
+from lifeloop.lifecycle import StageDefinitions, stage_of
+from lifeloop.measure import measure
+from lifeloop.model import Model, open_model
+from lifeloop.moment import Moment, moment
+from lifeloop.store import open_store
+
+
+def now_us() -> int:
+    """Return the present moment in microseconds UTC."""
+    return time_ns() // 1_000
+
+
+class Lifeloop:
+    """One product's users, items and events, and everything that is answered from them.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with Lifeloop.open(tempfile.mkdtemp(), scenario="ecommerce") as loop:
+    ...     report = loop.record({"user_id": "ada", "type": "view", "item_id": "tea"})
+    ...     loop.stage("ada").product_stage
+    'acquisition'
+    """
+
+    def __init__(
+        self, store: Store, scenario: Scenario, home: Path, *, clock: Callable[[], int] = now_us
+    ) -> None:
+        self.store = store
+        self.scenario = scenario
+        self.home = home
+        self._clock = clock
+        self._definitions = StageDefinitions.of(scenario)
+        self._model: Model | None = None
+
+    @classmethod
+    def open(
+        cls,
+        where: str | Path,
+        *,
+        scenario: str | Path | Mapping[str, Any] | Scenario | None = None,
+        clock: Callable[[], int] = now_us,
+    ) -> Self:
+        """Open a project folder or a database URL; what is not there yet is created.
+
+        Parameters
+        ----------
+        where : str or Path
+            A folder (its ``lifeloop.toml`` is the scenario), or ``sqlite:///path/to.db``.
+        scenario : optional
+            Name, file, mapping or ``Scenario``; overrides ``lifeloop.toml``.
+        clock : callable
+            Returns now in microseconds UTC; for tests and replays.
+        """
+        home = Home.of(where, scenario=scenario)
+        return cls(open_store(home.url), home.scenario, home.folder, clock=clock)
+
+    def close(self) -> None:
+        """Release the store."""
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # ---------------------------------------------------------------- the life of one event
+
+    def import_users(self, path: str | Path, **options: Any) -> IngestReport:
+        """Import users from a file. Options: ``map``, ``zone``, ``source``, ``progress``."""
+        return self._import(path, "user", **options)
+
+    def import_items(self, path: str | Path, **options: Any) -> IngestReport:
+        """Import items from a file. Options: ``map``, ``zone``, ``source``, ``progress``."""
+        return self._import(path, "item", **options)
+
+    def import_events(self, path: str | Path, **options: Any) -> IngestReport:
+        """Import events from a file. Options as above, and ``type`` for files without one."""
+        return self._import(path, "event", **options)
+
+    def _import(
+        self,
+        path: str | Path,
+        kind: intake.Kind,
+        *,
+        progress: Progress = silent,
+        options: ReadOptions | None = None,
+        **given: Any,
+    ) -> IngestReport:
+        return intake.import_file(
+            self.store,
+            Path(path),
+            kind,
+            options=options or intake.read_options(self.scenario, **given),
+            scenario=self.scenario,
+            clock=self._clock,
+            progress=progress,
+        )
+
+    def import_pair(
+        self,
+        users: str | Path,
+        items: str | Path,
+        *,
+        row_aligned: bool = False,
+        progress: Progress = silent,
+    ) -> dict[str, IngestReport]:
+        """Import the textbook's ``user_data.csv`` and ``item_data.csv``."""
+        return intake.import_pair(
+            self.store,
+            Path(users),
+            Path(items),
+            row_aligned=row_aligned,
+            scenario=self.scenario,
+            clock=self._clock,
+            progress=progress,
+        )
+
+    def record(self, event: Event | Mapping[str, Any]) -> IngestReport:
+        """Store one event, durably; the user's next request already sees it."""
+        return intake.record(self.store, event, scenario=self.scenario, received_us=self._clock())
+
+    def identify(self, anonymous_id: str, user_id: str) -> IdentityReport:
+        """Link an anonymous visitor to a user, once. Raises ``IdentityRefused``."""
+        return self.store.identify(anonymous_id, user_id, received_us=self._clock())
+
+    def retry_quarantine(self, *, mapping: Mapping[str, str] | None = None) -> IngestReport:
+        """Try every refused row again under the present settings."""
+        return intake.retry_quarantine(
+            self.store,
+            options=intake.read_options(self.scenario, map=mapping or {}),
+            scenario=self.scenario,
+            clock=self._clock,
+        )
+
+    # ---------------------------------------------------------------- learning
+
+    def moment(self) -> Moment:
+        """Return the default moment of analysis and why it was chosen."""
+        return moment(self.store, self.scenario, now_us=self._clock())
+
+    def train(self, *, progress: Progress = silent) -> Mapping[str, Any]:
+        """Learn from everything stored, publish the bundle, return its manifest."""
+        return learn.train(
+            self.store, self.scenario, home=self.home, moment=self.moment(), progress=progress
+        )
+
+    def activate(self, bundle: str) -> None:
+        """Make a bundle the active one, if it opens."""
+        self._model = open_model(self.home / "bundles", bundle)
+        self.store.activate(bundle, at_us=self._clock())
+
+    def rollback(self) -> str:
+        """Go back to the bundle that was active before the present one; return it."""
+        bundle = learn.previous_bundle(self.store)
+        self.activate(bundle)
+        return bundle
+
+    def evaluate(self, **options: Any) -> Report:
+        """Measure models on what is stored. See ``lifeloop.measure.measure`` for the options."""
+        return measure(self.store, self.scenario, home=self.home, moment=self.moment(), **options)
+
+    # ---------------------------------------------------------------- the life of one request
+
+    def recommend(
+        self, user_id: str, k: int = 10, context: Mapping[str, Any] | None = None
+    ) -> Recommendations:
+        """Return at most k items for a user (or ``anon:<anonymous id>``), each with its reason.
+
+        A user unknown in training is served from their history; one without any history gets a
+        named fallback. ``context`` may hold ``query``, ``interests`` or ``category`` (text) and
+        ``items`` (ids just looked at); the rest is logged. The decision is logged, durably,
+        before it is answered.
+
+        Raises
+        ------
+        InputError
+            A malformed request.
+        """
+        answer.check(user_id, k, context)
+        history = self.store.histories([user_id])[0]
+        place = self._place(history)
+        request = {
+            "request_id": uuid.uuid4().hex,
+            "user_id": user_id,
+            "t_us": self._request_us(history),
+            "seq": self.store.last_seq(),
+            "context": dict(context or {}),
+        }
+        try:
+            model = self.model()
+        except NoModel as error:
+            return answer.untrained(
+                user_id, request["request_id"], stage=place.stage, why=str(error)
+            )
+        at = {"scenario": self.scenario, "as_of_us": request["t_us"]}
+        asked = answer.ask(model, history, context=request["context"], **at)
+        may = answer.eligible(model.catalogue, history, **at)
+        request["rng_seed"] = answer.seed_of(request["request_id"], self.scenario)
+        chosen, state = answer.choose_slate(
+            model,
+            asked,
+            may,
+            k=k,
+            scenario=self.scenario,
+            seed=request["rng_seed"],
+            stage=place.stage,
+        )
+        decision = answer.decision_of(
+            model,
+            asked,
+            chosen,
+            state,
+            request=request,
+            log_candidates=self.scenario.recommend.log_candidates,
+        )
+        self.store.log_decision(decision)
+        items = self.store.items(answer.to_name(model, asked, chosen))
+        rows = answer.recommendations_of(
+            model, asked, chosen, items=items, scenario=self.scenario, stage=place.stage
+        )
+        return answer.answered(rows, decision, chosen, may, k=k)
+
+    def similar(self, item_id: str, k: int = 10) -> tuple[Recommendation, ...]:
+        """Return items like this one, by use and by content. Raises ``UnknownId``."""
+        found = answer.similar(self.model(), item_id, k=k)
+        return answer.titled(found, self.store.items([row.item_id for row in found]))
+
+    def predict(self, user_id: str, item_id: str) -> Prediction:
+        """Predict the rating a user would give; None with a reason where that cannot be said."""
+        history = self.store.histories([user_id])[0]
+        return answer.predict(self.model(), history, item_id, as_of_us=self._request_us(history))
+
+    def stage(self, user_id: str) -> StageResult:
+        """Say where a user stands, and the rule that put them there."""
+        return self._place(self.store.histories([user_id])[0])
+
+    def stages(self) -> dict[str, Any]:
+        """Count the users in each stage, and say which stages the data cannot show and why."""
+        return overview.stages(self.store, self.scenario, moment=self.moment())
+
+    def _place(self, history: History) -> StageResult:
+        return stage_of(
+            history,
+            definitions=self._definitions,
+            zone=self.scenario.locale.zone,
+            as_of_us=self._request_us(history),
+            log_start_us=self.store.first_event_us(),
+        )
+
+    def _request_us(self, history: History) -> int:
+        newest = int(history.t_us.max()) if len(history) else UNTIMED
+        return max(self.moment().as_of_us, newest + 1 if newest != UNTIMED else UNTIMED)
+
+    def model(self) -> Model:
+        """Return the active bundle, opened; swaps when another was activated."""
+        active = self.store.active_bundle()
+        if active is None:
+            raise NoModel("nothing has been trained yet", hint="lifeloop train")
+        if self._model is None or self._model.bundle != active:
+            self._model = open_model(self.home / "bundles", active)
+        return self._model

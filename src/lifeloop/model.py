@@ -1,0 +1,260 @@
+"""One bundle, opened: the fitted parts, the catalogue they index, and the reader of texts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from lifeloop.config import Models, Recommend, Scenario
+from lifeloop.contracts import Bool, Double, Encoder, Float, Int, Long, Progress, Snapshot, silent
+from lifeloop.encoders import E5, FittedTfidfSvd, TfidfSvd, centred, corpus_mean, encode_catalogue
+from lifeloop.encoders.cache import VectorCache
+from lifeloop.errors import BundleError, MissingExtra
+from lifeloop.events.records import ITEM_SCHEMA
+from lifeloop.models.blend import FittedBlend
+from lifeloop.models.rating import FittedRating
+from lifeloop.models.state import from_parts, to_parts
+from lifeloop.policy.masks import repeat_windows
+from lifeloop.store.bundles import load_bundle, pack_texts, save_bundle, unpack_texts
+
+ALWAYS_FROM = np.iinfo(np.int64).min
+ALWAYS_UNTIL = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a training or an evaluation starts from: liking as rows, and the whole catalogue."""
+
+    interactions: pl.DataFrame
+    items: pl.DataFrame
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Catalogue:
+    """What the policy must know of each item, by item index, and the items' content vectors."""
+
+    item_ids: tuple[str, ...]
+    content: Float  # [c, d] unit rows
+    content_ix: Int  # [I], -1: no vector
+    from_us: Long  # [I] available from
+    until_us: Long  # [I] available until (exclusive)
+    in_stock: Bool  # [I]
+    repeat_days: Double  # [I] days before it may be shown again after use; inf: never
+    ix: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def n_items(self) -> int:
+        """How many items there are."""
+        return len(self.item_ids)
+
+    @classmethod
+    def of(
+        cls, items: pl.DataFrame, content: Float, content_ix: Int, *, rules: Recommend
+    ) -> "Catalogue":
+        """Return the catalogue of item rows (``ITEM_SCHEMA``), in their order."""
+        ids = tuple(items["item_id"].to_list())
+        stock = items["stock"].cast(pl.Float64)
+        return cls(
+            item_ids=ids,
+            content=content,
+            content_ix=content_ix,
+            from_us=items["available_from_us"].fill_null(ALWAYS_FROM).to_numpy(),
+            until_us=items["available_until_us"].fill_null(ALWAYS_UNTIL).to_numpy(),
+            in_stock=(stock.is_null() | (stock > 0)).to_numpy(),
+            repeat_days=repeat_windows(
+                items["kind"].to_list(),
+                items["categories"].to_list(),
+                default_days=rules.repeat_window_days,
+                by_kind=rules.repeat_window_by_kind,
+            ),
+            ix={item_id: index for index, item_id in enumerate(ids)},
+        )
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the whole state; ids are UTF-8 bytes with their ends."""
+        return {
+            **{f"ids.{name}": a for name, a in pack_texts(self.item_ids).items()},
+            "content": self.content,
+            "content_ix": self.content_ix,
+            "from_us": self.from_us,
+            "until_us": self.until_us,
+            "in_stock": self.in_stock,
+            "repeat_days": self.repeat_days,
+        }
+
+    @classmethod
+    def load(cls, arrays: Mapping[str, NDArray[Any]]) -> "Catalogue":
+        """Rebuild from ``arrays``."""
+        packed = {k.removeprefix("ids."): v for k, v in arrays.items() if k.startswith("ids.")}
+        ids = tuple(unpack_texts(packed))
+        rest = {k: v for k, v in arrays.items() if not k.startswith("ids.")}
+        return cls(item_ids=ids, ix={item_id: i for i, item_id in enumerate(ids)}, **rest)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TextReader:
+    """Turns what a person typed into a vector of the catalogue's space."""
+
+    encoder: Encoder
+    mean: Float  # [d]; zeros where the encoder is not centred
+
+    def read(self, text: str) -> Float:
+        """Return one vector [d], all zero where there is nothing to read."""
+        vectors, _ = self.encoder.encode([text])
+        return np.asarray(centred(vectors, self.mean)[0])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """Everything one request needs, all from one bundle."""
+
+    bundle: str
+    manifest: Mapping[str, Any]
+    catalogue: Catalogue
+    blend: FittedBlend
+    rating: FittedRating
+    reader: TextReader | None
+
+
+def material(snapshot: Snapshot, scenario: Scenario) -> Material:
+    """Return the evidence of liking and the catalogue, items known only from events included.
+
+    Bots are out; an event weighs what its type says (``[events.<type>] weight``), and a rating
+    below the type's ``rating_from`` weighs nothing.
+    """
+    types = scenario.events
+    weights = pl.DataFrame(
+        {
+            "type": list(types),
+            "weight": [spec.weight for spec in types.values()],
+            "rating_from": [spec.rating_from for spec in types.values()],
+        },
+        schema={"type": pl.String, "weight": pl.Float32, "rating_from": pl.Float64},
+    )
+    events = snapshot.events.filter(
+        pl.col("item_id").is_not_null() & pl.col("is_bot").ne_missing(True)
+    )
+    disliked = pl.col("rating").is_not_null() & (pl.col("rating") < pl.col("rating_from"))
+    interactions = events.join(weights, on="type", how="left", maintain_order="left").select(
+        "user_id",
+        "item_id",
+        "t_us",
+        "seq",
+        "type",
+        pl.when(disliked.fill_null(value=False))
+        .then(0.0)
+        .otherwise(pl.col("weight").fill_null(0.0))
+        .cast(pl.Float32)
+        .alias("weight"),
+        "rating",
+    )
+    known = snapshot.items
+    seen = interactions["item_id"].unique()
+    missing = seen.filter(~seen.is_in(known["item_id"].implode())).sort()
+    notes = []
+    if len(missing):
+        bare = pl.DataFrame({"item_id": missing}).with_columns(
+            pl.lit(None, dtype=dtype).alias(name)
+            for name, dtype in ITEM_SCHEMA.items()
+            if name != "item_id"
+        )
+        known = pl.concat([known.select(list(ITEM_SCHEMA)), bare.select(list(ITEM_SCHEMA))])
+        notes.append(f"{len(missing)} items are known from events only, without any text")
+    return Material(interactions=interactions, items=known.sort("item_id"), notes=tuple(notes))
+
+
+def encode_items(
+    items: pl.DataFrame,
+    settings: Models,
+    *,
+    cache: VectorCache | None,
+    progress: Progress = silent,
+) -> tuple[Float, Int, Encoder | None, Float]:
+    """Return content [c, d], content_ix [I], the encoder used and the mean taken out [d].
+
+    ``text_encoder = "auto"`` takes E5 where the extra ``[text]`` is installed, else TF-IDF.
+    """
+    encoder = _encoder(items, settings)
+    if encoder is None:
+        nothing = np.zeros((0, 1), np.float32)
+        return nothing, np.full(items.height, -1, np.int32), None, np.zeros(1, np.float32)
+    content, content_ix = encode_catalogue(items, encoder, cache=cache, progress=progress)
+    mean = np.zeros(encoder.d, np.float32)
+    if isinstance(encoder, E5):
+        mean = corpus_mean(content)
+        content = centred(content, mean)
+    return content, content_ix, encoder, mean
+
+
+def save_model(
+    folder: Path,
+    bundle: str,
+    *,
+    blend: FittedBlend,
+    rating: FittedRating,
+    catalogue: Catalogue,
+    reader: TextReader | None,
+    manifest: Mapping[str, Any],
+) -> None:
+    """Write one bundle; complete or not there at all."""
+    parts: dict[str, Mapping[str, NDArray[Any]]] = dict(to_parts(blend))
+    parts["rating"] = rating.arrays()
+    parts["catalogue"] = catalogue.arrays()
+    if reader is not None:
+        state = {"mean": reader.mean}
+        if isinstance(reader.encoder, FittedTfidfSvd):
+            state |= {f"tfidf.{name}": a for name, a in reader.encoder.arrays().items()}
+        parts["text"] = state
+    save_bundle(folder, bundle, parts, manifest)
+
+
+def open_model(folder: Path, bundle: str) -> Model:
+    """Load one bundle (memory-mapped).
+
+    Raises
+    ------
+    BundleError
+        Missing, damaged, of another version, or with parts of another bundle.
+    """
+    loaded = load_bundle(folder, bundle)
+    parts = dict(loaded.parts)
+    for name in ("rating", "catalogue"):
+        if name not in parts:
+            raise BundleError(f"bundle {bundle} lacks its part {name!r}", hint="lifeloop train")
+    catalogue = Catalogue.load(parts.pop("catalogue"))
+    rating = FittedRating.load(parts.pop("rating"))
+    text = parts.pop("text", None)
+    return Model(
+        bundle=bundle,
+        manifest=loaded.manifest,
+        catalogue=catalogue,
+        blend=from_parts(parts),
+        rating=rating,
+        reader=None if text is None else _reader(text),
+    )
+
+
+def _encoder(items: pl.DataFrame, settings: Models) -> Encoder | None:
+    from lifeloop.encoders import item_text
+
+    wanted = settings.text_encoder
+    if wanted == "none" or items.is_empty():
+        return None
+    if wanted in ("auto", "e5"):
+        try:
+            return E5()
+        except MissingExtra:
+            if wanted == "e5":
+                raise
+    return TfidfSvd(seed=settings.seed).fit(item_text(items))
+
+
+def _reader(state: Mapping[str, NDArray[Any]]) -> TextReader:
+    arrays = {k.removeprefix("tfidf."): v for k, v in state.items() if k.startswith("tfidf.")}
+    encoder: Encoder = FittedTfidfSvd.load(arrays) if arrays else E5(prefix="query")
+    return TextReader(encoder=encoder, mean=np.asarray(state["mean"]))

@@ -1,0 +1,124 @@
+"""The blend, called "lifeloop": what each retriever is worth here is learned, never assumed.
+
+Order information wins where the next event follows at once and loses over weeks, so the
+half-lives and the weights are chosen per data set and horizon, on a slice of time that is cut
+from the training data; then every part is fitted again on everything.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lifeloop.contracts import FittedRetriever, Retriever, TrainData
+from lifeloop.errors import InputError
+from lifeloop.models.blended import FittedBlend, Rule, cold_weights
+from lifeloop.models.holdout import Holdout, Horizon, hold_out
+from lifeloop.models.validate import candidate_table, validation_ndcg
+from lifeloop.models.weights import learn_weights, ndcg_at_10
+
+HALF_LIVES: tuple[float | None, ...] = (None, 20.0, 7.0, 3.0)
+"""Half-lives of the history, in events, that are tried for each part."""
+TRIED = 400
+"""People on whom half-lives are tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blend:
+    """Parts and how they are put together.
+
+    Parameters
+    ----------
+    parts : tuple of Retriever
+        Fitted in this order; names must differ.
+    rule : {"linear", "rrf"}
+        Learned linear weights, or equal reciprocal ranks. See ``blended``.
+    horizon : {"last", "time"}
+        Validate on each person's last event, or on the last ``share`` of time.
+    repeats : bool
+        Whether items of the history may be recommended, and so count in validation.
+    max_queries : int
+        People validated on at most.
+    """
+
+    parts: tuple[Retriever, ...]
+    rule: Rule = "linear"
+    horizon: Horizon = "time"
+    repeats: bool = False
+    share: float = 0.15
+    depth: int = 50
+    max_queries: int = 1000
+    min_queries: int = 50
+    name: str = "lifeloop"
+
+    def fit(self, data: TrainData, *, rng: np.random.Generator) -> FittedBlend:
+        """Choose half-lives and weights on the inner slice, then fit the parts on everything."""
+        names = [part.name for part in self.parts]
+        if not names or len(set(names)) != len(names):
+            raise InputError("a blend needs parts of different names", got=names)
+        split_rng, inner_rng, final_rng = rng.spawn(3)
+        inner = hold_out(
+            data,
+            horizon=self.horizon,
+            share=self.share,
+            repeats=self.repeats,
+            max_queries=self.max_queries,
+            rng=split_rng,
+        )
+        rule, notes = self.rule, []
+        half_lives: list[tuple[float | None] | None] = [None] * len(names)
+        weights = np.ones(len(names))
+        n_queries = len(inner.queries)
+        if n_queries < self.min_queries:
+            if rule == "linear":
+                notes.append(
+                    f"{n_queries} people with a history and a later event, {self.min_queries} "
+                    "needed to learn weights: reciprocal ranks with equal weights"
+                )
+            rule = "rrf"
+        else:
+            fitted = [
+                part.fit(inner.data, rng=r)
+                for part, r in zip(self.parts, inner_rng.spawn(len(names)), strict=True)
+            ]
+            for p, part in enumerate(fitted):
+                if hasattr(part, "at"):
+                    half_life, told = _best_half_life(part, inner, repeats=self.repeats)
+                    fitted[p], half_lives[p] = part.at(half_life), (half_life,)
+                    notes.append(told)
+            if rule == "linear":
+                table = candidate_table(fitted, inner, depth=self.depth, repeats=self.repeats)
+                weights = learn_weights(table)
+                told = ", ".join(f"{n} {w:.3f}" for n, w in zip(names, weights, strict=True))
+                notes.append(
+                    f"weights learned on {n_queries} people ({self.horizon}): {told}; "
+                    f"NDCG@10 {ndcg_at_10(table, weights):.4f} on the validation candidates"
+                )
+        final = [
+            part.fit(data, rng=r)
+            for part, r in zip(self.parts, final_rng.spawn(len(names)), strict=True)
+        ]
+        for p, chosen in enumerate(half_lives):
+            if chosen is not None:
+                final[p] = final[p].at(chosen[0])  # type: ignore[attr-defined]
+        return FittedBlend(
+            name=self.name,
+            rule=rule,
+            parts=tuple(final),
+            weights=weights,
+            cold=cold_weights(final, weights),
+            notes=tuple(notes),
+            n_items=data.n_items,
+        )
+
+
+def _best_half_life(
+    part: FittedRetriever, inner: Holdout, *, repeats: bool
+) -> tuple[float | None, str]:
+    some = inner.thinned(TRIED)
+    value: dict[float | None, float] = {
+        half_life: validation_ndcg(part.at(half_life), some, repeats=repeats)  # type: ignore[attr-defined]
+        for half_life in HALF_LIVES
+    }
+    chosen = max(HALF_LIVES, key=lambda h: value[h])  # ties: the longer memory
+    tried = ", ".join(f"{'∞' if h is None else f'{h:g}'}: {v:.4f}" for h, v in value.items())
+    return chosen, f"{part.name}: half-life by NDCG@10 on validation ({tried})"

@@ -1,0 +1,123 @@
+"""The inner validation slice: what a model may learn its settings from, split by time.
+
+It is cut from the training data only; the data of an evaluation never comes near it.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from lifeloop.contracts import UNTIMED, Bool, Int, Long, Queries, TrainData
+from lifeloop.models.data import histories, slices, taken
+
+Horizon = Literal["last", "time"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Holdout:
+    """Earlier interactions to learn from, and what the same people did next. T: all targets."""
+
+    data: TrainData
+    queries: Queries  # B histories as known at the cut
+    target_indptr: Long  # [B+1]
+    targets: Int  # [T] item indices, distinct within a query
+
+    def targets_of(self, b: int) -> Int:
+        """Return what query b did next."""
+        return self.targets[self.target_indptr[b] : self.target_indptr[b + 1]]
+
+    def thinned(self, n: int) -> "Holdout":
+        """Return the same with at most n of the queries, evenly spread over them."""
+        if len(self.queries) <= n:
+            return self
+        rows = np.linspace(0, len(self.queries) - 1, n).astype(np.int64)
+        starts, sizes = self.target_indptr[rows], np.diff(self.target_indptr)[rows]
+        return replace(
+            self,
+            queries=taken(self.queries, rows),
+            target_indptr=np.concatenate([[0], np.cumsum(sizes)]),
+            targets=self.targets[slices(starts, sizes)],
+        )
+
+
+def hold_out(
+    data: TrainData,
+    *,
+    horizon: Horizon,
+    share: float,
+    repeats: bool,
+    max_queries: int,
+    rng: np.random.Generator,
+) -> Holdout:
+    """Return a validation slice in time.
+
+    Parameters
+    ----------
+    horizon : {"last", "time"}
+        ``last``: each person's last event. ``time``: the last ``share`` of all timed events,
+        for people with at least one event before; untimed events stay in training.
+    repeats : bool
+        Whether an item of the history may be a target.
+    max_queries : int
+        People asked at most, drawn with ``rng``.
+    """
+    later = _last_events(data) if horizon == "last" else _last_share(data, share)
+    cut_us = data.as_of_us
+    if horizon == "time" and later.any():
+        cut_us = int(data.t_us[later].min())
+    before = only(data, ~later, as_of_us=cut_us)
+    users, target_users, targets = _targets(data, later, repeats=repeats)
+    if len(users) > max_queries:
+        users = np.sort(rng.choice(users, size=max_queries, replace=False))
+        kept = np.isin(target_users, users)
+        target_users, targets = target_users[kept], targets[kept]
+    return Holdout(
+        data=before,
+        queries=histories(before, users.astype(np.int32), as_of_us=cut_us),
+        target_indptr=np.searchsorted(target_users, np.concatenate([users, [data.n_users]])).astype(
+            np.int64
+        ),
+        targets=targets.astype(np.int32),
+    )
+
+
+def only(data: TrainData, kept: Bool, *, as_of_us: int) -> TrainData:
+    """Return the interactions where ``kept`` [n]; users and items keep their indices."""
+    return replace(
+        data,
+        user_ix=data.user_ix[kept],
+        item_ix=data.item_ix[kept],
+        t_us=data.t_us[kept],
+        weight=data.weight[kept],
+        rating=data.rating[kept],
+        as_of_us=as_of_us,
+    )
+
+
+def _last_events(data: TrainData) -> Bool:
+    later = np.zeros(len(data.user_ix), dtype=np.bool_)
+    if len(later):
+        later[:-1] = data.user_ix[:-1] != data.user_ix[1:]
+        later[-1] = True
+    return later
+
+
+def _last_share(data: TrainData, share: float) -> Bool:
+    timed = data.t_us != UNTIMED
+    if not timed.any():
+        return np.zeros(len(timed), dtype=np.bool_)
+    cut = np.quantile(data.t_us[timed], 1.0 - share, method="higher")
+    return np.asarray(timed & (data.t_us >= cut))
+
+
+def _targets(data: TrainData, later: Bool, *, repeats: bool) -> tuple[Long, Long, Long]:
+    """Return users with a history and a target, and their distinct targets, sorted by user."""
+    width = max(1, data.n_items)
+    pair = data.user_ix.astype(np.int64) * width + data.item_ix
+    known = np.unique(pair[~later])
+    wanted = np.unique(pair[later])
+    if not repeats:
+        wanted = np.setdiff1d(wanted, known, assume_unique=True)
+    wanted = wanted[np.isin(wanted // width, np.unique(known // width))]
+    return np.unique(wanted // width), wanted // width, wanted % width

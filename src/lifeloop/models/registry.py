@@ -1,0 +1,80 @@
+"""Retrievers by name, with the settings of a scenario."""
+
+import difflib
+from collections.abc import Callable, Sequence
+
+from lifeloop.config import Models
+from lifeloop.contracts import Retriever
+from lifeloop.errors import InputError
+from lifeloop.models.blend import Blend
+from lifeloop.models.holdout import Horizon
+from lifeloop.models.retrieve.chance import Chance
+from lifeloop.models.retrieve.content import Content
+from lifeloop.models.retrieve.ease import Ease
+from lifeloop.models.retrieve.itemknn import ItemKNN
+from lifeloop.models.retrieve.popularity import Popularity
+from lifeloop.models.retrieve.transitions import Transitions
+
+SINGLE: dict[str, Callable[[Models], Retriever]] = {
+    "random": lambda s: Chance(),
+    "popularity": lambda s: Popularity(),
+    "recency_popularity": lambda s: Popularity(
+        half_life_days=s.popularity_half_life_days, name="recency_popularity"
+    ),
+    "content": lambda s: Content(),
+    "content_euclidean": lambda s: Content(similarity="euclidean", name="content_euclidean"),
+    "itemknn": lambda s: ItemKNN(k=s.knn_neighbours),
+    "transitions": lambda s: Transitions(),
+    "ease": lambda s: Ease(n_items=s.ease_items, ridge=s.ease_lambda),
+    "ease_recency": lambda s: Ease(
+        n_items=s.ease_items, ridge=s.ease_lambda, half_life_events=3.0, name="ease_recency"
+    ),
+}
+
+BLENDED = ("popularity", "recency_popularity", "content", "itemknn", "transitions", "ease")
+"""The parts of "lifeloop"."""
+
+NAMES: tuple[str, ...] = (*SINGLE, "lifeloop")
+"""Every name that ``build`` knows."""
+
+
+def build(
+    names: Sequence[str], settings: Models, *, horizon: Horizon = "time", repeats: bool = False
+) -> list[Retriever]:
+    """Return the specifications named, in that order.
+
+    Parameters
+    ----------
+    names : sequence of str
+        From ``NAMES``.
+    settings : Models
+        Sizes, ridge, neighbours and half-lives.
+    horizon : {"last", "time"}
+        What the blend is to be good at.
+    repeats : bool
+        Whether items of the history may come back (the blend validates the same way).
+
+    Raises
+    ------
+    InputError
+        For names that do not exist, all at once, with the nearest that does.
+    """
+    unknown = [name for name in names if name not in NAMES]
+    if unknown:
+        near = [difflib.get_close_matches(name, NAMES, n=1, cutoff=0.4) for name in unknown]
+        hints = [f"{n!r} → {c[0]!r}" for n, c in zip(unknown, near, strict=True) if c]
+        raise InputError(
+            "there is no model of that name",
+            got=unknown[0] if len(unknown) == 1 else unknown,
+            allowed=", ".join(NAMES),
+            hint=f"did you mean {'; '.join(hints)}?" if hints else None,
+        )
+    return [_one(name, settings, horizon=horizon, repeats=repeats) for name in names]
+
+
+def _one(name: str, settings: Models, *, horizon: Horizon, repeats: bool) -> Retriever:
+    if name != "lifeloop":
+        return SINGLE[name](settings)
+    return Blend(
+        parts=tuple(SINGLE[part](settings) for part in BLENDED), horizon=horizon, repeats=repeats
+    )

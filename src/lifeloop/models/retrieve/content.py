@@ -1,0 +1,217 @@
+"""Items that say the same as what the user used or wrote: the way in for new items."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lifeloop.contracts import Bool, Candidates, Double, Float, Int, Long, Queries, TrainData
+from lifeloop.errors import InputError
+from lifeloop.models import arrays as ar
+from lifeloop.models.data import part_of
+from lifeloop.models.retrieve.fold import fold, weight_unit
+from lifeloop.models.retrieve.topk import retrieve
+
+Similarity = Literal["cosine", "euclidean"]
+
+SILENT = 1e-9
+"""A profile shorter than this is likes that cancel out: it says nothing."""
+
+NEAREST = 50
+"""Newest distinct contents of a history that are compared one by one (Euclidean)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Score items by their content vectors v (unit length) against the history h and the query q.
+
+    ``cosine``: score_i = ⟨p / ‖p‖, v_i⟩ with the profile p = Σ_h w_h v_h + stated · q.
+    ``euclidean``: score_i = Σ_h w_h / (1 + ‖v_h − v_i‖) / Σ_h w_h over the newest 50 items, q
+    being one more of weight ``stated``: close to a few of them beats lukewarm to all.
+
+    Parameters
+    ----------
+    similarity : {"cosine", "euclidean"}
+        As above.
+    half_life_events : float or None
+        How fast the history fades, see ``fold``.
+    stated : float
+        Weight of what the user wrote, against the weight of one item used (1).
+    """
+
+    similarity: Similarity = "cosine"
+    half_life_events: float | None = None
+    stated: float = 1.0
+    name: str = "content"
+
+    def fit(self, data: TrainData, *, rng: np.random.Generator) -> "FittedContent":
+        """Keep the vectors; nothing random."""
+        norms = np.linalg.norm(data.content.astype(np.float64), axis=1, keepdims=True)  # [c, 1]
+        if not np.isfinite(norms).all():
+            raise InputError("content vectors are not finite", hint="use train_data to check them")
+        # vectors of another making may be unscaled; an all-zero one says nothing
+        unit = np.divide(data.content, norms, out=np.zeros(data.content.shape), where=norms > 0)
+        content_ix = data.content_ix
+        if len(norms):
+            says = norms[:, 0] > 0
+            content_ix = np.where((content_ix >= 0) & says[content_ix], content_ix, -1)
+        return FittedContent(
+            name=self.name,
+            similarity=self.similarity,
+            content=unit.astype(np.float32),
+            content_ix=content_ix.astype(np.int32),
+            weight_unit=weight_unit(data.weight),
+            stated=self.stated,
+            half_life_events=self.half_life_events,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FittedContent:
+    """The distinct vectors; each is scored once, then gathered to the items that share it."""
+
+    name: str
+    similarity: Similarity
+    content: Float  # [c, d]
+    content_ix: Int  # [I]
+    weight_unit: float
+    stated: float
+    half_life_events: float | None
+
+    @property
+    def n_items(self) -> int:
+        """Size of the catalogue."""
+        return len(self.content_ix)
+
+    def at(self, half_life_events: float | None) -> Self:
+        """Return the same model with another half-life of the history."""
+        return replace(self, half_life_events=half_life_events)
+
+    def vectors(self, item_ix: Int) -> tuple[Float, Bool]:
+        """Return the vectors [m, d] of items and a mask [m], False where there is none."""
+        row = self.content_ix[item_ix]
+        mask: Bool = row >= 0
+        found = np.zeros((len(row), self.content.shape[1]), dtype=np.float32)
+        found[mask] = self.content[row[mask]]
+        return found, mask
+
+    def score(self, queries: Queries) -> Float:
+        """Return [B, I]; -inf for items without a vector and queries that say nothing."""
+        scores = np.full((len(queries), self.n_items), -np.inf, dtype=np.float32)
+        if not len(self.content):
+            return scores
+        has = np.flatnonzero(self.content_ix >= 0)
+        place = self.content_ix[has]
+        whole = has.size == self.n_items
+        for b in range(len(queries)):
+            profile, weight, _ = self._profile(queries, b)
+            if not len(weight):
+                continue
+            if self.similarity == "cosine":
+                whole_profile = np.einsum("h,hd->d", weight, profile)
+                norm = np.linalg.norm(whole_profile)
+                if norm < SILENT:
+                    continue
+                direction = (whole_profile / norm).astype(np.float32)
+                # einsum and not BLAS: one answer whatever the threads, and no waiting for them
+                row = np.einsum("cd,d->c", self.content, direction)
+            else:
+                near = 1.0 / (1.0 + _distances(profile, self.content))  # [h, c]
+                row = ((weight / weight.sum()) @ near).astype(np.float32)
+            if whole:
+                scores[b] = row[self.content_ix]
+            else:
+                scores[b, has] = row[place]
+        return scores
+
+    def retrieve(self, queries: Queries, k: int, *, allowed: Bool | None = None) -> Candidates:
+        """Return the most similar allowed items."""
+        return retrieve(self, queries, k=k, allowed=allowed, n_items=self.n_items, personal=True)
+
+    def contributions(self, queries: Queries, b: int, item_ix: int) -> Double:
+        """Return each event's share; what the user wrote is the bias."""
+        return np.asarray(self.traces(queries, b, np.array([item_ix], dtype=np.int32))[0])
+
+    def traces(self, queries: Queries, b: int, item_ix: Int) -> Double:
+        """Return the contributions [m, n+1] to m items at once."""
+        one = part_of(queries, b, b + 1)
+        amounts = np.zeros((len(item_ix), len(one.item_ix) + 1))
+        profile, weight, event = self._profile(one, 0)
+        target, mask = self.vectors(item_ix)  # [m, d]
+        if not len(weight):
+            return amounts
+        if self.similarity == "cosine":
+            norm = np.linalg.norm(np.einsum("h,hd->d", weight, profile))
+            if norm < SILENT:
+                return amounts
+            shares = weight[:, None] * np.einsum("hd,md->hm", profile, target) / norm
+        else:
+            near = 1.0 / (1.0 + _distances(profile, target))
+            shares = (weight / weight.sum())[:, None] * near
+        shares = shares * mask
+        # the event -1, what the user wrote, is the last column
+        amounts[:, event] = shares.T
+        return amounts
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the whole state."""
+        return {
+            "name": ar.text(self.name),
+            "similarity": ar.text(self.similarity),
+            "content": self.content,
+            "content_ix": self.content_ix,
+            "weight_unit": ar.number(self.weight_unit),
+            "stated": ar.number(self.stated),
+            "half_life_events": ar.number(self.half_life_events),
+        }
+
+    @classmethod
+    def load(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Rebuild from ``arrays``."""
+        return cls(
+            name=ar.read_text(arrays, "name"),
+            similarity=cast(Similarity, ar.read_text(arrays, "similarity")),
+            content=ar.needed(arrays, "content"),
+            content_ix=ar.needed(arrays, "content_ix"),
+            weight_unit=ar.read_number(arrays, "weight_unit"),
+            stated=ar.read_number(arrays, "stated"),
+            half_life_events=ar.read_optional(arrays, "half_life_events"),
+        )
+
+    def _profile(self, queries: Queries, b: int) -> tuple[Double, Double, Long]:
+        """Return vectors [h, d], weights [h] and events of query b [h] (-1: what was written)."""
+        one = part_of(queries, b, b + 1)
+        item, weight, event = fold(
+            one,
+            n_items=self.n_items,
+            weight_unit=self.weight_unit,
+            half_life_events=self.half_life_events,
+        ).row(0)
+        row = self.content_ix[item]
+        has = np.flatnonzero(row >= 0)
+        if self.similarity == "euclidean":
+            has = has[-NEAREST:]
+        vectors = self.content[row[has]].astype(np.float64)  # [h, d]
+        weight, event = weight[has], event[has]
+        if one.vectors is not None and one.mask is not None and one.mask[0]:
+            stated = one.vectors[0].astype(np.float64)
+            if stated.shape != (self.content.shape[1],):
+                raise InputError(
+                    "the query vector is not of the bundle's encoder",
+                    got=stated.shape,
+                    allowed=f"width {self.content.shape[1]}",
+                )
+            stated = stated / max(float(np.linalg.norm(stated)), 1e-12)
+            vectors = np.concatenate([vectors, stated[None, :]])
+            weight = np.concatenate([weight, [self.stated]])
+            event = np.concatenate([event, [-1]])
+        return vectors, weight, event
+
+
+def _distances(left: Double, right: Float) -> Double:
+    """Return ‖l − r‖ [h, c] of unit vectors: √(2 − 2⟨l, r⟩)."""
+    # in float32 the root would make 3e-4 of the rounding between two equal vectors
+    inner = left @ right.T.astype(np.float64)
+    return np.asarray(np.sqrt(np.maximum(2.0 - 2.0 * inner, 0.0)))

@@ -1,0 +1,149 @@
+"""The one place where scores become a list, with the one documented order.
+
+Higher score first; equal scores in the order of the lower item index (M7 of the cases). What a
+retriever cannot score (-inf) or may not show is never listed; the reason says so.
+"""
+
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lifeloop.contracts import Bool, Candidates, Float, Int, Long, Queries
+from lifeloop.errors import InputError
+from lifeloop.models.data import part_of
+
+NO_HISTORY = "no_history"
+"""Nothing is known of the user: the list is empty, or a named fallback."""
+NO_INTERACTIONS = "no_interactions"
+"""The model was trained on nothing."""
+NOTHING_ALLOWED = "nothing_allowed"
+"""Every item is excluded for this user (all consumed, hidden or out of stock)."""
+FEW_ALLOWED = "few_allowed"
+"""Fewer items are allowed than were asked for; all that are have been listed."""
+FEW_SCORED = "few_scored"
+"""This model has something to say about fewer allowed items than were asked for."""
+
+CELLS = 8_000_000
+"""Scores held at once while many queries are answered (32 MB)."""
+
+
+class Scores(Protocol):
+    """Anything that scores every item for every query."""
+
+    def score(self, queries: Queries) -> Float:
+        """Return [B, I] scores."""
+        ...
+
+
+def retrieve(
+    fitted: Scores, queries: Queries, *, k: int, allowed: Bool | None, n_items: int, personal: bool
+) -> Candidates:
+    """Return the best k allowed items of each query, scored in blocks of bounded memory."""
+    n_queries = len(queries)
+    if allowed is not None and allowed.shape not in ((n_items,), (n_queries, n_items)):
+        raise InputError(
+            "the mask of allowed items does not fit",
+            got=allowed.shape,
+            allowed=f"[{n_items}] or [{n_queries}, {n_items}]",
+        )
+    step = max(1, CELLS // max(1, n_items))
+    blocks = []
+    for start in range(0, max(n_queries, 1), step):
+        block = part_of(queries, start, min(n_queries, start + step))
+        may = allowed if allowed is None or allowed.ndim == 1 else allowed[start : start + step]
+        blocks.append(listed(fitted.score(block), block, k=k, allowed=may, personal=personal))
+    return Candidates(
+        item_ix=np.concatenate([found.item_ix for found in blocks]),
+        score=np.concatenate([found.score for found in blocks]),
+        reason=tuple(reason for found in blocks for reason in found.reason),
+    )
+
+
+def listed(
+    scores: Float, queries: Queries, *, k: int, allowed: Bool | None, personal: bool
+) -> Candidates:
+    """Return the best k allowed items of scores [B, I] that were already made."""
+    n_queries, n_items = scores.shape
+    item_ix = np.full((n_queries, k), -1, dtype=np.int32)
+    score = np.full((n_queries, k), -np.inf, dtype=np.float32)
+    reasons: list[str | None] = []
+    evidence = has_evidence(queries)  # [B]
+    for b in range(n_queries):
+        may = allowed if allowed is None or allowed.ndim == 1 else allowed[b]
+        picked = best(scores[b], k, allowed=may)
+        item_ix[b, : len(picked)] = picked
+        score[b, : len(picked)] = scores[b, picked]
+        told = bool(evidence[b]) or not personal
+        reasons.append(_why(len(picked), k, allowed=may, n_items=n_items, told=told))
+    return Candidates(item_ix=item_ix, score=score, reason=tuple(reasons))
+
+
+def best(scores: Float, k: int, *, allowed: Bool | None = None) -> Int:
+    """Return at most k indices of finite, allowed scores [I], best first, ties to the lower."""
+    usable = scores > -np.inf
+    if allowed is not None:
+        usable = usable & allowed
+    pool = np.flatnonzero(usable)
+    if k <= 0 or not pool.size:
+        return np.empty(0, np.int32)
+    values = scores[pool]
+    if k < pool.size:
+        threshold = np.partition(values, pool.size - k)[pool.size - k]
+        above = np.flatnonzero(values > threshold)
+        level = np.flatnonzero(values == threshold)[: k - above.size]
+        chosen = np.concatenate([above, level])
+    else:
+        chosen = np.arange(pool.size)
+    order = np.lexsort((chosen, -values[chosen]))
+    return np.asarray(pool[chosen[order]], dtype=np.int32)
+
+
+def has_evidence(queries: Queries) -> Bool:
+    """Return [B], True where a history holds evidence or the user wrote something."""
+    used = has_history(queries)
+    return used if queries.mask is None else used | queries.mask
+
+
+def has_history(queries: Queries) -> Bool:
+    """Return [B], True where a history holds an event of weight above 0."""
+    used = np.concatenate([[0], np.cumsum(queries.weight > 0)])
+    return np.asarray(used[queries.indptr[1:]] > used[queries.indptr[:-1]])
+
+
+def neighbour_lists(
+    indptr: NDArray[np.integer], cols: NDArray[np.integer], values: NDArray[np.floating], *, k: int
+) -> tuple[Long, Long]:
+    """Return (indptr [n+1], picked) of the k largest positive values of each CSR row.
+
+    ``picked`` indexes ``cols`` and ``values``. Equal values go to the lower column.
+    """
+    keep: list[Long] = []
+    for lo, hi in pairwise(indptr.tolist()):
+        row = values[lo:hi]
+        if hi - lo > k:
+            threshold = np.partition(row, hi - lo - k)[hi - lo - k]
+            above = np.flatnonzero(row > threshold)
+            level = np.flatnonzero(row == threshold)
+            level = level[np.argsort(cols[lo:hi][level], kind="stable")][: k - above.size]
+            chosen = np.concatenate([above, level])
+        else:
+            chosen = np.arange(hi - lo)
+        keep.append(lo + chosen[row[chosen] > 0])
+    sizes = np.array([len(part) for part in keep], dtype=np.int64)
+    picked = np.concatenate([*keep, np.empty(0, np.int64)])
+    return np.concatenate([[0], np.cumsum(sizes)]), picked
+
+
+def _why(found: int, k: int, *, allowed: Bool | None, n_items: int, told: bool) -> str | None:
+    if found >= k:
+        return None
+    n_allowed = n_items if allowed is None else int(allowed.sum())
+    if n_allowed == 0:
+        return NOTHING_ALLOWED
+    if not told and found == 0:
+        return NO_HISTORY
+    if found == n_allowed:
+        return FEW_ALLOWED
+    return FEW_SCORED

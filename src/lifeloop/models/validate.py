@@ -1,0 +1,75 @@
+"""How the parts of a blend do on the inner validation slice, alone and as candidates together."""
+
+import numpy as np
+
+from lifeloop.contracts import Bool, FittedRetriever, Float, Int
+from lifeloop.models.blended import rms
+from lifeloop.models.data import part_of
+from lifeloop.models.holdout import Holdout
+from lifeloop.models.retrieve.topk import best
+from lifeloop.models.weights import CandidateTable
+
+CELLS = 20_000_000
+"""Scores held at once (80 MB)."""
+
+
+def candidate_table(
+    fitted: list[FittedRetriever], inner: Holdout, *, depth: int, repeats: bool
+) -> CandidateTable:
+    """Return the best ``depth`` of every part and the targets, with every part's scores."""
+    rows: list[tuple[Int, Float]] = []
+    n_items = inner.data.n_items
+    for start, stop in _blocks(len(inner.queries), n_items * len(fitted)):
+        block = part_of(inner.queries, start, stop)
+        scores = []
+        for part in fitted:
+            own = part.score(block)
+            finite = own > -np.inf
+            size = rms(np.where(finite, own, 0.0))
+            own /= size[:, None].astype(np.float32)
+            scores.append(own)  # [b, I]
+        for b in range(start, stop):
+            may = _may(inner, b, repeats=repeats)
+            lists = [best(own[b - start], depth, allowed=may) for own in scores]
+            picked = np.unique(np.concatenate([*lists, inner.targets_of(b)]))
+            features = np.stack([own[b - start, picked] for own in scores], axis=1)  # [C, P]
+            rows.append((picked, np.where(features > -np.inf, features, 0.0)))
+    width = max(len(picked) for picked, _ in rows)
+    table = CandidateTable(
+        features=np.zeros((len(rows), width, len(fitted)), dtype=np.float32),
+        real=np.zeros((len(rows), width), dtype=np.bool_),
+        target=np.zeros((len(rows), width), dtype=np.bool_),
+    )
+    for b, (picked, features) in enumerate(rows):
+        table.features[b, : len(picked)] = features
+        table.real[b, : len(picked)] = True
+        table.target[b, : len(picked)] = np.isin(picked, inner.targets_of(b))
+    return table
+
+
+def validation_ndcg(fitted: FittedRetriever, inner: Holdout, *, repeats: bool) -> float:
+    """Return the mean NDCG@10 of one retriever over the validation queries, all items ranked."""
+    discount = 1.0 / np.log2(np.arange(10) + 2.0)
+    found = []
+    for start, stop in _blocks(len(inner.queries), inner.data.n_items):
+        scores = fitted.score(part_of(inner.queries, start, stop))
+        for b in range(start, stop):
+            top = best(scores[b - start], 10, allowed=_may(inner, b, repeats=repeats))
+            targets = inner.targets_of(b)
+            gain = float(discount[: len(top)] @ np.isin(top, targets))
+            found.append(gain / float(discount[: len(targets)].sum()))
+    return float(np.mean(found))
+
+
+def _may(inner: Holdout, b: int, *, repeats: bool) -> Bool | None:
+    if repeats:
+        return None
+    may = np.ones(inner.data.n_items, dtype=np.bool_)
+    lo, hi = inner.queries.indptr[b], inner.queries.indptr[b + 1]
+    may[inner.queries.item_ix[lo:hi]] = False
+    return may
+
+
+def _blocks(n_queries: int, cells: int) -> list[tuple[int, int]]:
+    step = max(1, CELLS // max(1, cells))
+    return [(lo, min(n_queries, lo + step)) for lo in range(0, n_queries, step)]

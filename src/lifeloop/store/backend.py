@@ -1,0 +1,64 @@
+"""What one database must bring: connections, bulk writes and bulk reads.
+
+Everything else of the store is written once, over SQLAlchemy Core, on top of these few
+operations; ``sqlite.py`` is one implementation.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import polars as pl
+import sqlalchemy as sa
+
+
+class Backend(Protocol):
+    """One open database."""
+
+    @property
+    def url(self) -> str:
+        """The database URL, without any password."""
+        ...
+
+    def read(self) -> AbstractContextManager[sa.Connection]:
+        """Open one consistent read; it cannot write."""
+        ...
+
+    def write(self) -> AbstractContextManager[sa.Connection]:
+        """Open the one write transaction; durable once the block has ended."""
+        ...
+
+    def bulk(self) -> AbstractContextManager[None]:
+        """Let this thread's writes become durable together, at the end of the block."""
+        ...
+
+    def listed(self, values: Sequence[str]) -> sa.Select[Any]:
+        """Return any number of texts as a one-column subquery, for ``IN``."""
+        ...
+
+    def insert(self, con: sa.Connection, table: sa.Table, rows: pl.DataFrame) -> None:
+        """Insert rows whose columns are columns of ``table``."""
+        ...
+
+    def fetch(
+        self, con: sa.Connection, statement: sa.Select[Any], values: Mapping[str, Any]
+    ) -> list[tuple[Any, ...]]:
+        """Run a small, frequent read; ``statement`` is a constant of its module."""
+        ...
+
+    def frame(self, statement: sa.Select[Any], schema: Mapping[str, Any]) -> pl.DataFrame:
+        """Run a large read and return it with exactly the types of ``schema``."""
+        ...
+
+    def close(self) -> None:
+        """Release every connection."""
+        ...
+
+
+LAST = 2**63 - 1
+"""The bound of a read that has none."""
+
+
+def bound(value: int | None) -> int:
+    """Return the bound given, or one that nothing reaches."""
+    return LAST if value is None else value

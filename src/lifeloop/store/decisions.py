@@ -1,0 +1,89 @@
+"""The decision log: every slate as it was decided, written before it is answered."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import sqlalchemy as sa
+
+from lifeloop.contracts import Decision
+from lifeloop.errors import InputError, StoreError
+from lifeloop.store import clock
+from lifeloop.store.backend import Backend, bound
+from lifeloop.store.tables import decisions
+
+_PAGE = 500
+_OWN = ("request_id", "user_id", "t_us", "seq")  # columns; the rest is the body
+
+
+def log(backend: Backend, decision: Decision) -> None:
+    """Log one slate; the same slate again (a replayed spool) is a no-op.
+
+    Raises
+    ------
+    InputError
+        If a score or a propensity is not a finite number.
+    StoreError
+        If another slate was logged under the same request id.
+    """
+    told: dict[str, Any] = asdict(decision)
+    row = {name: told.pop(name) for name in _OWN}
+    try:
+        row["body"] = json.dumps(told, ensure_ascii=False, allow_nan=False, default=_plain)
+    except ValueError as error:
+        raise InputError(
+            f"a decision holds a number that is not finite ({error})",
+            got=decision.request_id,
+            hint="leave candidates without a score out of the slate",
+        ) from None
+    with backend.write() as con:
+        query = sa.select(decisions).where(decisions.c.request_id == decision.request_id)
+        held = con.execute(query).first()
+        if held is None:
+            con.execute(sa.insert(decisions).values(**row))
+        elif {name: held._mapping[name] for name in row} == row:
+            clock.take(con, 0)
+        else:
+            raise StoreError(
+                "another slate was logged under this request id",
+                got=decision.request_id,
+                hint="give every request its own id",
+            )
+
+
+def read(backend: Backend, *, from_seq: int, to_seq: int | None) -> Iterator[Decision]:
+    """Yield slates with ``from_seq`` ≤ seq ≤ ``to_seq``, by seq, then in order of logging."""
+    after = (from_seq, 0)
+    while True:
+        query = (
+            sa.select(decisions)
+            .where(
+                sa.tuple_(decisions.c.seq, decisions.c.id) > sa.tuple_(*after),
+                decisions.c.seq <= bound(to_seq),
+            )
+            .order_by(decisions.c.seq, decisions.c.id)
+            .limit(_PAGE)
+        )
+        with backend.read() as con:  # a page at a time, so that no read stays open meanwhile
+            rows = con.execute(query).all()
+        for row in rows:
+            yield _decision(row)
+        if len(rows) < _PAGE:
+            return
+        after = (rows[-1].seq, rows[-1].id)
+
+
+def _decision(row: sa.Row[Any]) -> Decision:
+    body = json.loads(row.body)
+    for name in ("candidate_ids", "candidate_scores", "slate_ids", "propensities"):
+        body[name] = None if body[name] is None else tuple(body[name])
+    own = {name: row._mapping[name] for name in _OWN}
+    return Decision(**own, **body)
+
+
+def _plain(value: object) -> object:
+    item = getattr(value, "item", None)  # numpy's scalars
+    if callable(item):
+        return item()
+    raise InputError("a decision holds a value that JSON cannot hold", got=value)

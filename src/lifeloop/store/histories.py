@@ -1,0 +1,138 @@
+"""One person's events, newest by index, oldest first; and which visitors are that person."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from lifeloop.contracts import UNTIMED, History
+from lifeloop.errors import InputError
+from lifeloop.events.records import ANONYMOUS_PREFIX
+from lifeloop.store.backend import LAST, Backend, bound
+from lifeloop.store.tables import events, links, superseded, users
+
+_MANY = 2**31 - 1  # a limit that no history reaches
+
+_COLUMNS = (
+    events.c.type,
+    events.c.item_id,
+    events.c.t_us,
+    events.c.value,
+    events.c.quantity,
+    events.c.rating,
+    events.c.order_id,
+    events.c.text,
+    events.c.is_bot,
+    events.c.seq,
+)
+_Row = tuple[Any, ...]
+
+
+def read_histories(
+    backend: Backend,
+    user_ids: Sequence[str],
+    *,
+    as_of_us: int | None,
+    seq: int | None,
+    limit: int | None,
+) -> list[History]:
+    """Return the history of each id, in the order asked.
+
+    ``anon:<id>`` names a visitor who was not linked at ``seq``; once linked, the events belong
+    to the user, and the visitor's own name answers with an empty history, ``known=False``: a
+    merged visitor counts once.
+
+    Raises
+    ------
+    InputError
+        If ``limit`` is negative.
+    """
+    if limit is not None and limit < 0:
+        raise InputError("a history cannot have a negative length", got=limit, allowed="0 or more")
+    bounds = {
+        "as_of": bound(as_of_us),
+        "known": bound(seq),
+        "n": _MANY if limit is None else limit,
+    }
+    with backend.read() as con:
+        return [_history(backend, con, user_id, bounds) for user_id in user_ids]
+
+
+def _history(backend: Backend, con: sa.Connection, user_id: str, bounds: dict[str, int]) -> History:
+    if user_id.startswith(ANONYMOUS_PREFIX):
+        visitor = user_id.removeprefix(ANONYMOUS_PREFIX)
+        if linked_to(con, visitor, seq=bounds["known"]) is not None:
+            return _as_history(user_id, [], known=False)
+        rows = backend.fetch(con, _BY_VISITOR, {"person": visitor, **bounds})
+        return _as_history(user_id, rows, known=bool(rows))
+    rows = backend.fetch(con, _BY_USER, {"person": user_id, **bounds})
+    visitors = backend.fetch(con, _VISITORS, {"person": user_id, **bounds})
+    for (visitor,) in visitors:
+        rows += backend.fetch(con, _BY_VISITOR, {"person": visitor, **bounds})
+    if visitors:
+        rows.sort(key=_moment, reverse=True)
+        del rows[bounds["n"] :]
+    known = bool(rows or visitors) or _is_user(con, user_id, bounds["known"])
+    return _as_history(user_id, rows, known=known)
+
+
+def linked_to(con: sa.Connection, anonymous_id: str, *, seq: int = LAST) -> str | None:
+    """Return the user an anonymous id was linked to by ``seq``, None when it was not."""
+    query = sa.select(links.c.user_id).where(
+        links.c.anonymous_id == anonymous_id, links.c.seq <= seq
+    )
+    found = con.execute(query).scalar()
+    return None if found is None else str(found)
+
+
+def _is_user(con: sa.Connection, user_id: str, known: int) -> bool:
+    query = sa.select(users.c.seq).where(users.c.user_id == user_id, users.c.seq <= known)
+    return con.execute(query.limit(1)).first() is not None
+
+
+def _moment(row: _Row) -> tuple[int, int]:
+    return (UNTIMED if row[2] is None else row[2], row[-1])
+
+
+def _newest_first(person: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    known: sa.BindParameter[int] = sa.bindparam("known")
+    replaced = sa.exists().where(superseded.c.seq == events.c.seq, superseded.c.by_seq <= known)
+    return (
+        sa.select(*_COLUMNS)
+        .where(
+            person,
+            sa.or_(events.c.t_us.is_(None), events.c.t_us < sa.bindparam("as_of")),
+            events.c.seq <= known,
+            ~replaced,
+        )
+        .order_by(events.c.t_us.desc().nulls_last(), events.c.seq.desc())
+        .limit(sa.bindparam("n"))
+    )
+
+
+_PERSON: sa.BindParameter[str] = sa.bindparam("person")
+_BY_USER = _newest_first(events.c.user_id == _PERSON)
+_BY_VISITOR = _newest_first(sa.and_(events.c.user_id.is_(None), events.c.anonymous_id == _PERSON))
+_VISITORS = sa.select(links.c.anonymous_id).where(
+    links.c.user_id == _PERSON, links.c.seq <= sa.bindparam("known")
+)
+
+
+def _as_history(user_id: str, newest_first: list[_Row], *, known: bool) -> History:
+    columns = list(zip(*reversed(newest_first), strict=True)) or [()] * len(_COLUMNS)
+    kinds, item_ids, times, values, quantities, ratings, orders, texts, bots, seqs = columns
+    return History(
+        user_id=user_id,
+        known=known,
+        type=kinds,
+        item_id=item_ids,
+        t_us=np.array([UNTIMED if t is None else t for t in times], dtype=np.int64),
+        value=np.array(values, dtype=np.float64),
+        quantity=np.array(quantities, dtype=np.float64),
+        rating=np.array(ratings, dtype=np.float64),
+        order_id=orders,
+        text=texts,
+        is_bot=np.array([bool(b) for b in bots], dtype=np.bool_),
+        seq=np.array(seqs, dtype=np.int64),
+    )

@@ -1,0 +1,65 @@
+"""Everything known at one moment, as frames."""
+
+from typing import Any
+
+import polars as pl
+import sqlalchemy as sa
+
+from lifeloop.contracts import Snapshot
+from lifeloop.events.records import (
+    ANONYMOUS_PREFIX,
+    ITEM_SCHEMA,
+    STORED_EVENT_SCHEMA,
+    USER_SCHEMA,
+)
+from lifeloop.store import clock
+from lifeloop.store.backend import Backend, bound
+from lifeloop.store.tables import events, links, superseded
+from lifeloop.store.versions import ITEMS, USERS, known_at
+
+
+def take_snapshot(backend: Backend, *, as_of_us: int | None, seq: int | None) -> Snapshot:
+    """Return the store as known at ``seq``, events before ``as_of_us`` and untimed ones.
+
+    The reads need no common transaction: rows up to a sequence number never change.
+    """
+    with backend.read() as con:
+        newest = clock.newest(con)
+    known = newest if seq is None else min(seq, newest)
+    items_frame = backend.frame(known_at(ITEMS, known), {**ITEM_SCHEMA, "categories": pl.String})
+    return Snapshot(
+        events=_events(backend, as_of_us=as_of_us, seq=known),
+        users=backend.frame(known_at(USERS, known), USER_SCHEMA),
+        items=items_frame.with_columns(
+            pl.col("categories").str.json_decode(pl.List(pl.String))
+        ).select(list(ITEM_SCHEMA)),
+        as_of_us=as_of_us,
+        seq=known,
+    )
+
+
+def _events(backend: Backend, *, as_of_us: int | None, seq: int) -> pl.DataFrame:
+    query = sa.select(*(events.c[name] for name in STORED_EVENT_SCHEMA)).where(events.c.seq <= seq)
+    if as_of_us is not None:
+        query = query.where(sa.or_(events.c.t_us.is_(None), events.c.t_us < bound(as_of_us)))
+    frame = backend.frame(query, STORED_EVENT_SCHEMA)
+    replaced = _small(backend, sa.select(superseded.c.seq).where(superseded.c.by_seq <= seq))
+    if replaced.height:
+        frame = frame.join(replaced, on="seq", how="anti")
+    return _resolved(backend, frame, seq=seq).sort("user_id", "t_us", "seq")
+
+
+def _resolved(backend: Backend, frame: pl.DataFrame, *, seq: int) -> pl.DataFrame:
+    if not frame["user_id"].null_count():
+        return frame
+    schema = {"anonymous_id": pl.String, "linked": pl.String}
+    query = sa.select(links.c.anonymous_id, links.c.user_id.label("linked"))
+    known = backend.frame(query.where(links.c.seq <= seq), schema)
+    person = pl.coalesce("user_id", "linked", pl.lit(ANONYMOUS_PREFIX) + pl.col("anonymous_id"))
+    return frame.join(known, on="anonymous_id", how="left").select(
+        pl.col(name) if name != "user_id" else person.alias("user_id") for name in frame.columns
+    )
+
+
+def _small(backend: Backend, query: sa.Select[Any]) -> pl.DataFrame:
+    return backend.frame(query, {"seq": pl.Int64})

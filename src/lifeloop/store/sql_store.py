@@ -1,0 +1,192 @@
+"""The ``Store`` of contracts.py over any SQL database: one line per operation."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import polars as pl
+import sqlalchemy as sa
+
+from lifeloop.contracts import (
+    Decision,
+    History,
+    IdentityReport,
+    IngestReport,
+    QuarantinedRow,
+    Snapshot,
+)
+from lifeloop.events.records import ANONYMOUS_PREFIX, Item, User
+from lifeloop.store import (
+    appending,
+    clock,
+    decisions,
+    histories,
+    identity,
+    quarantine,
+    registry,
+    snapshots,
+    tables,
+    versions,
+)
+from lifeloop.store.backend import Backend, bound
+
+
+class SqlStore:
+    """The system of record; see ``lifeloop.contracts.Store`` for what each operation promises.
+
+    Safe to use from several threads and processes at once. Writers wait for each other.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    @property
+    def url(self) -> str:
+        """The database URL, without any password."""
+        return self._backend.url
+
+    def append(self, events: pl.DataFrame, *, received_us: int) -> IngestReport:
+        """Store event rows that are not stored yet; durable before it returns."""
+        return appending.append_events(self._backend, events, received_us=received_us)
+
+    def put_users(self, rows: pl.DataFrame, *, received_us: int) -> IngestReport:
+        """Append versions of users."""
+        return versions.put(self._backend, versions.USERS, rows, received_us=received_us)
+
+    def put_items(self, rows: pl.DataFrame, *, received_us: int) -> IngestReport:
+        """Append versions of items."""
+        return versions.put(self._backend, versions.ITEMS, rows, received_us=received_us)
+
+    def bulk(self) -> AbstractContextManager[None]:
+        """Make this thread's writes durable together, at the end of the block."""
+        return self._backend.bulk()
+
+    def histories(
+        self,
+        user_ids: Sequence[str],
+        *,
+        as_of_us: int | None = None,
+        seq: int | None = None,
+        limit: int | None = None,
+    ) -> list[History]:
+        """Return one history per id, in the order asked; ``limit`` keeps the newest."""
+        return histories.read_histories(
+            self._backend, user_ids, as_of_us=as_of_us, seq=seq, limit=limit
+        )
+
+    def users(self, user_ids: Sequence[str], *, seq: int | None = None) -> list[User | None]:
+        """Return the version of each user known at ``seq``."""
+        with self._backend.read() as con:
+            return versions.read_users(self._backend, con, user_ids, seq=seq)
+
+    def items(self, item_ids: Sequence[str], *, seq: int | None = None) -> list[Item | None]:
+        """Return the version of each item known at ``seq``."""
+        with self._backend.read() as con:
+            return versions.read_items(self._backend, con, item_ids, seq=seq)
+
+    def snapshot(self, *, as_of_us: int | None = None, seq: int | None = None) -> Snapshot:
+        """Return everything known at ``seq`` with event time before ``as_of_us``."""
+        return snapshots.take_snapshot(self._backend, as_of_us=as_of_us, seq=seq)
+
+    def identify(self, anonymous_id: str, user_id: str, *, received_us: int) -> IdentityReport:
+        """Link an anonymous id to a user, once; raises ``IdentityRefused``."""
+        return identity.identify(self._backend, anonymous_id, user_id, received_us=received_us)
+
+    def person_of(self, anonymous_id: str, *, seq: int | None = None) -> str:
+        """Return who a visitor is in histories: the linked user, else ``anon:<id>``."""
+        with self._backend.read() as con:
+            user_id = histories.linked_to(con, anonymous_id, seq=bound(seq))
+        return ANONYMOUS_PREFIX + anonymous_id if user_id is None else user_id
+
+    def identity_audit(self) -> list[dict[str, Any]]:
+        """Return every refused link, oldest first."""
+        with self._backend.read() as con:
+            return identity.audit(con)
+
+    def quarantine(self, rows: Sequence[QuarantinedRow], *, received_us: int) -> None:
+        """Keep refused rows."""
+        with self._backend.write() as con:
+            quarantine.keep(con, rows, received_us=received_us)
+            clock.take(con, 0)
+
+    def quarantined(
+        self, *, reason: str | None = None, limit: int | None = None
+    ) -> list[QuarantinedRow]:
+        """Return refused rows, oldest first."""
+        with self._backend.read() as con:
+            return quarantine.listed(con, reason=reason, limit=limit)
+
+    def release(self, quarantine_ids: Sequence[int]) -> int:
+        """Remove rows from quarantine after they were replayed; return how many."""
+        with self._backend.write() as con:
+            return quarantine.released(con, quarantine_ids)
+
+    def log_decision(self, decision: Decision) -> None:
+        """Log one slate; durable before it returns."""
+        decisions.log(self._backend, decision)
+
+    def decisions(self, *, from_seq: int = 0, to_seq: int | None = None) -> Iterator[Decision]:
+        """Yield logged slates by the event sequence they saw, both bounds included."""
+        return decisions.read(self._backend, from_seq=from_seq, to_seq=to_seq)
+
+    def publish(self, bundle: str, manifest: Mapping[str, Any], *, at_us: int) -> None:
+        """Record a bundle and make it the active one."""
+        registry.publish(self._backend, bundle, manifest, at_us=at_us)
+
+    def activate(self, bundle: str, *, at_us: int) -> None:
+        """Make a recorded bundle the active one."""
+        registry.activate(self._backend, bundle, at_us=at_us)
+
+    def active_bundle(self) -> str | None:
+        """Return the active bundle's id."""
+        with self._backend.read() as con:
+            return registry.active(con)
+
+    def bundles(self) -> list[dict[str, Any]]:
+        """Return every recorded bundle, newest first: bundle, at_us, active, manifest."""
+        with self._backend.read() as con:
+            return registry.published(con)
+
+    def activations(self) -> list[tuple[str, int]]:
+        """Return the history of the active pointer, oldest first, as (bundle, at_us)."""
+        with self._backend.read() as con:
+            return registry.history(con)
+
+    def last_seq(self) -> int:
+        """Return the newest sequence number, 0 when empty."""
+        with self._backend.read() as con:
+            return clock.newest(con)
+
+    def first_event_us(self) -> int | None:
+        """Return the oldest event time, None when no event has one."""
+        with self._backend.read() as con:
+            return con.execute(sa.select(tables.clock.c.first_event_us)).scalar()
+
+    def last_event_us(self) -> int | None:
+        """Return the newest event time, None when no event has one."""
+        with self._backend.read() as con:
+            return con.execute(sa.select(tables.clock.c.last_event_us)).scalar()
+
+    def counts(self) -> dict[str, int]:
+        """Return how many events, users, items, links, decisions, quarantined rows are held."""
+        held = {
+            "events": sa.select(sa.func.count(tables.events.c.event_id)),
+            "users": sa.select(sa.func.count(tables.users.c.user_id.distinct())),
+            "items": sa.select(sa.func.count(tables.items.c.item_id.distinct())),
+            "links": sa.select(sa.func.count()).select_from(tables.links),
+            "decisions": sa.select(sa.func.count()).select_from(tables.decisions),
+            "quarantined": sa.select(sa.func.count()).select_from(tables.quarantine),
+        }
+        with self._backend.read() as con:
+            return {name: int(con.execute(query).scalar_one()) for name, query in held.items()}
+
+    def event_types(self) -> dict[str, int]:
+        """Return how many events of each type are held, most frequent first."""
+        kind, n = tables.events.c.type, sa.func.count()
+        query = sa.select(kind, n).group_by(kind).order_by(n.desc(), kind)
+        with self._backend.read() as con:
+            return {str(name): int(count) for name, count in con.execute(query)}
+
+    def close(self) -> None:
+        """Release the connections."""
+        self._backend.close()

@@ -1,0 +1,374 @@
+"""SQLite behind the store: WAL, one writer at a time, any number of readers and processes.
+
+Why reads of many rows go through a private copy: the fast columnar driver (ADBC) carries its
+own SQLite library, and two SQLite libraries in one process silently drop each other's file
+locks (sqlite.org/howtocorrupt.html, section 2.2.1). So the rows are copied by our own
+connection into a private file, and only that file is given to ADBC.
+"""
+
+import json
+import os
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy.pool import QueuePool, StaticPool
+
+from lifeloop.errors import StoreError, StoreFull
+
+BUSY_S = 30.0
+"""How long a writer waits for another process before it gives up."""
+
+_SETTLE_S = 2.0  # how long the end of a bulk block waits for readers of the old state
+_CHUNK = 20_000  # rows; reads below this are not worth a private copy
+_NO_SPACE = {  # SQLite's result codes of a write that found no room (ENOSPC, EFBIG, EDQUOT)
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR_WRITE,
+    sqlite3.SQLITE_IOERR_SHMSIZE,
+    sqlite3.SQLITE_IOERR_SHMOPEN,
+}
+_LIVE = ("PRAGMA synchronous=FULL", "PRAGMA wal_autocheckpoint=2000")
+_BULK = ("PRAGMA synchronous=NORMAL", "PRAGMA wal_autocheckpoint=16000")
+
+
+class SqliteBackend:
+    """One SQLite file. Safe to share between threads; not across a fork."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._bulk = threading.local()
+        self._mode: tuple[str, ...] = _LIVE
+        self._hot: dict[sa.Select[Any], tuple[str, tuple[str, ...], dict[str, Any]]] = {}
+        self._writer = _engine(path, StaticPool, begin="BEGIN IMMEDIATE", cache_kib=128 * 1024)
+        self._reader = _engine(path, QueuePool, begin="BEGIN", cache_kib=16 * 1024)
+        sa.event.listen(self._reader, "connect", _refuse_writes)
+
+    @property
+    def url(self) -> str:
+        """The database URL."""
+        return f"sqlite:///{self.path}"
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """Open one consistent read, on a connection that refuses to write."""
+        self._not_forked()
+        with _told(self.path), self._reader.begin() as con:
+            yield con
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """Open the write transaction, after every other writer of any process."""
+        self._not_forked()
+        with self._lock, _told(self.path):
+            self._set_mode(_BULK if getattr(self._bulk, "depth", 0) else _LIVE)
+            with self._writer.begin() as con:
+                yield con
+
+    @contextmanager
+    def bulk(self) -> Iterator[None]:
+        """Sync once, at the end, for this thread only; other threads stay durable per call."""
+        self._bulk.depth = getattr(self._bulk, "depth", 0) + 1
+        try:
+            yield
+        finally:
+            self._bulk.depth -= 1
+            if not self._bulk.depth:
+                self._settle()
+
+    def listed(self, values: Sequence[str]) -> sa.Select[Any]:
+        """Return texts as a subquery; as JSON there is no limit on their number."""
+        table = sa.func.json_each(json.dumps(list(values))).table_valued("value")
+        return sa.select(table.c.value)
+
+    def insert(self, con: sa.Connection, table: sa.Table, rows: pl.DataFrame) -> None:
+        """Insert rows by one prepared statement over the columns that hold anything."""
+        if not rows.height:
+            return
+        empty = rows.null_count().row(0)
+        names = [n for n, nulls in zip(rows.columns, empty, strict=True) if nulls < rows.height]
+        marks = ", ".join("?" * len(names))
+        columns = ", ".join(f'"{name}"' for name in names)
+        sql = f'INSERT INTO "{table.name}" ({columns}) VALUES ({marks})'
+        _driver(con).executemany(sql, rows.select(names).iter_rows())
+
+    def fetch(
+        self, con: sa.Connection, statement: sa.Select[Any], values: Mapping[str, Any]
+    ) -> list[tuple[Any, ...]]:
+        """Run a hot read, compiled once, without the layers in between (0.2 ms each time)."""
+        if statement not in self._hot:
+            done = statement.compile(dialect=self._reader.dialect)
+            self._hot[statement] = (str(done), tuple(done.positiontup or ()), dict(done.params))
+        sql, names, given = self._hot[statement]
+        given = {**given, **values}
+        return _driver(con).execute(sql, tuple(given[name] for name in names)).fetchall()
+
+    def frame(self, statement: sa.Select[Any], schema: Mapping[str, Any]) -> pl.DataFrame:
+        """Run a read; a large one through a private copy (see the module's own words)."""
+        sql, values = self._compiled(statement)
+        self._not_forked()
+        with _told(self.path), self._reader.begin() as con:
+            cursor = _driver(con).execute(sql, values)
+            rows = cursor.fetchmany(_CHUNK)
+            if len(rows) < _CHUNK:
+                return _framed(rows, schema)
+        try:
+            return self._copied(sql, values, schema, head=rows)
+        except (sqlite3.OperationalError, OSError) as error:
+            if not _no_space(error) and not isinstance(error, OSError):
+                raise
+        with _told(self.path), self._reader.begin() as con:  # no room for a copy: read by rows
+            cursor = _driver(con).execute(sql, values)
+            return pl.concat([_framed(part, schema) for part in _parts(cursor)])
+
+    def close(self) -> None:
+        """Release every connection; the last one of all processes tidies the WAL away."""
+        if os.getpid() == self._pid:
+            self._reader.dispose()
+            self._writer.dispose()
+
+    def _compiled(self, statement: sa.Select[Any]) -> tuple[str, tuple[Any, ...]]:
+        done = statement.compile(dialect=self._reader.dialect)
+        values = done.params
+        return str(done), tuple(values[name] for name in done.positiontup or ())
+
+    def _copied(
+        self,
+        sql: str,
+        values: tuple[Any, ...],
+        schema: Mapping[str, Any],
+        *,
+        head: list[tuple[Any, ...]],
+    ) -> pl.DataFrame:
+        with tempfile.TemporaryDirectory(prefix="lifeloop-") as folder:
+            copy = Path(folder) / "rows.db"
+            con = _connect(self.path, cache_kib=16 * 1024)
+            try:
+                con.execute("ATTACH ? AS copy", (str(copy),))
+                for pragma in ("page_size=65536", "journal_mode=OFF", "synchronous=OFF"):
+                    con.execute(f"PRAGMA copy.{pragma}")
+                # ADBC reads the types of a column from its first rows, so the first row is
+                # one that has them all.
+                columns = ", ".join(f'"{name}" {_SQL[str(kind)]}' for name, kind in schema.items())
+                con.execute(f"CREATE TABLE copy.part ({columns})")
+                typed = [_SAMPLE[str(kind)] for kind in schema.values()]
+                marks = ", ".join("?" * len(typed))
+                con.execute(f"INSERT INTO copy.part VALUES ({marks})", typed)
+                con.execute(f"INSERT INTO copy.part {sql}", values)
+                filled = _filled(con, schema, head)
+            finally:
+                con.close()
+            return _read_columns(copy, schema, filled)
+
+    def _set_mode(self, mode: tuple[str, ...]) -> None:
+        if mode is not self._mode:
+            with self._writer.connect() as con:
+                for pragma in mode:
+                    _driver(con).execute(pragma)
+            self._mode = mode
+
+    def _settle(self) -> None:
+        """Make durable what this thread's bulk block wrote: a full checkpoint, or the WAL."""
+        with self._lock:
+            self._set_mode(_LIVE)
+            try:
+                with self._writer.connect() as con, _patience(con, _SETTLE_S):
+                    busy = _driver(con).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            except sqlite3.Error:
+                busy = 1
+            wal = Path(f"{self.path}-wal")
+            if busy and wal.exists():
+                # A reader holds the old pages, or the disk is full: the synced WAL is as good.
+                with wal.open("rb") as file:
+                    os.fsync(file.fileno())
+
+    def _not_forked(self) -> None:
+        if os.getpid() != self._pid:
+            raise StoreError(
+                "this store was opened before a fork and is not valid in the child",
+                hint="call open_store in the child process",
+            )
+
+
+def open_backend(path: Path) -> SqliteBackend:
+    """Return the SQLite file at ``path``, made if it is absent; its folder must exist."""
+    if not path.parent.is_dir():
+        raise StoreError(
+            "the folder of the database does not exist",
+            got=str(path.parent),
+            hint="create the folder, or correct the URL",
+        )
+    if path.is_dir():
+        raise StoreError("the database path is a folder", got=str(path), hint="name a file in it")
+    backend = SqliteBackend(path)
+    try:
+        with _told(path), backend._writer.connect():
+            return backend
+    except StoreError:
+        backend.close()
+        raise
+
+
+# ---------------------------------------------------------------- connections
+
+
+def _engine(path: Path, pool: Any, *, begin: str, cache_kib: int) -> sa.Engine:
+    more = {"pool_size": 8, "max_overflow": -1} if pool is QueuePool else {}
+    engine = sa.create_engine(
+        "sqlite+pysqlite://",
+        creator=lambda: _connect(path, cache_kib=cache_kib),
+        poolclass=pool,
+        **more,
+    )
+
+    def started(con: sa.Connection) -> None:
+        con.exec_driver_sql(begin)
+
+    sa.event.listen(engine, "begin", started)
+    return engine
+
+
+def _connect(path: Path, *, cache_kib: int) -> sqlite3.Connection:
+    # isolation_level None: transactions begin where this file says so, not where sqlite3 guesses.
+    con = sqlite3.connect(
+        path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
+    try:
+        if con.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            con.execute("PRAGMA journal_mode=WAL")
+        for pragma in (*_LIVE, f"PRAGMA cache_size=-{cache_kib}", "PRAGMA temp_store=MEMORY"):
+            con.execute(pragma)
+    except BaseException:
+        con.close()
+        raise
+    return con
+
+
+@contextmanager
+def _patience(con: sa.Connection, seconds: float) -> Iterator[None]:
+    _driver(con).execute(f"PRAGMA busy_timeout={int(seconds * 1000)}")
+    try:
+        yield
+    finally:
+        _driver(con).execute(f"PRAGMA busy_timeout={int(BUSY_S * 1000)}")
+
+
+def _refuse_writes(con: sqlite3.Connection, _: object) -> None:
+    con.execute("PRAGMA query_only=ON")
+
+
+def _driver(con: sa.Connection) -> sqlite3.Connection:
+    driver: Any = con.connection.driver_connection
+    return driver  # type: ignore[no-any-return]
+
+
+# ---------------------------------------------------------------- columns
+
+_SQL = {"String": "TEXT", "Int64": "INTEGER", "Int32": "INTEGER", "Float64": "REAL"}
+_SQL |= {"Boolean": "INTEGER", "Binary": "BLOB"}
+_SAMPLE: dict[str, Any] = {"String": "x", "Int64": 2**40, "Int32": 1, "Float64": 0.5}
+_SAMPLE |= {"Boolean": 1, "Binary": b"x"}
+
+
+def _parts(cursor: sqlite3.Cursor) -> Iterator[list[tuple[Any, ...]]]:
+    while part := cursor.fetchmany(_CHUNK):
+        yield part
+
+
+def _framed(rows: list[tuple[Any, ...]], schema: Mapping[str, Any]) -> pl.DataFrame:
+    columns: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) or [()] * len(schema)
+    whole = [pl.Int64 if kind == pl.Boolean else kind for kind in schema.values()]
+    return pl.DataFrame(
+        [
+            pl.Series(name, column, dtype=kind)
+            for name, kind, column in zip(schema, whole, columns, strict=True)
+        ]
+    ).cast(pl.Schema(schema))
+
+
+def _filled(
+    con: sqlite3.Connection, schema: Mapping[str, Any], head: list[tuple[Any, ...]]
+) -> list[str]:
+    """Return the columns that hold anything: reading empty ones would cost half the time."""
+    empty = [
+        name
+        for name, column in zip(schema, zip(*head, strict=True), strict=True)
+        if all(value is None for value in column)
+    ]
+    if not empty:
+        return list(schema)
+    sums = ", ".join(f'count("{name}")' for name in empty)
+    counts = con.execute(f"SELECT {sums} FROM copy.part WHERE rowid > 1").fetchone()
+    absent = {name for name, n in zip(empty, counts, strict=True) if not n}
+    return [name for name in schema if name not in absent]
+
+
+def _read_columns(copy: Path, schema: Mapping[str, Any], filled: list[str]) -> pl.DataFrame:
+    import adbc_driver_sqlite.dbapi as adbc
+
+    columns = ", ".join(f'"{name}"' for name in filled)
+    with adbc.connect(f"file:{quote(str(copy))}") as con, con.cursor() as cursor:
+        cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": "65536"})
+        cursor.execute(f"SELECT {columns} FROM part ORDER BY rowid")
+        frame = pl.DataFrame(cursor.fetch_arrow_table())
+    whole = pl.Schema(schema)
+    return frame.slice(1).select(
+        pl.col(name).cast(kind) if name in filled else pl.lit(None, dtype=kind).alias(name)
+        for name, kind in whole.items()
+    )
+
+
+# ---------------------------------------------------------------- errors
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Turn what SQLite raises into an error that says what happened and what to do."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        raise _translated(error.orig, path) from error
+    except sqlite3.Error as error:
+        raise _translated(error, path) from error
+
+
+def _translated(error: object, path: Path) -> StoreError:
+    code = getattr(error, "sqlite_errorcode", None) or 0
+    where = str(path)
+    if _no_space(error):
+        return StoreFull(
+            "the disk of the database is full; nothing of this call was stored",
+            got=where,
+            hint="free space (or raise the file-size limit), then repeat the call",
+        )
+    if code & 0xFF == sqlite3.SQLITE_BUSY:
+        return StoreError(
+            f"another process held the database for more than {BUSY_S:g} s",
+            got=where,
+            hint="repeat the call, and look for a writer that hangs",
+        )
+    if code & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        return StoreError(
+            f"the file is not a sound SQLite database ({error})",
+            got=where,
+            hint="restore it from a backup, or name another file",
+        )
+    if code & 0xFF in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+        return StoreError(
+            f"the database file cannot be opened for writing ({error})",
+            got=where,
+            hint="check the permissions of the file and of its folder",
+        )
+    return StoreError(f"SQLite failed: {error}", got=where)
+
+
+def _no_space(error: object) -> bool:
+    return getattr(error, "sqlite_errorcode", None) in _NO_SPACE

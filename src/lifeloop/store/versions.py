@@ -1,0 +1,177 @@
+"""Users and items: every change is a new version, reads take the one known at ``seq``."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+import sqlalchemy as sa
+
+from lifeloop.contracts import IngestReport, QuarantinedRow
+from lifeloop.events.records import ITEM_SCHEMA, USER_SCHEMA, Item, User
+from lifeloop.store import clock, quarantine
+from lifeloop.store.backend import Backend, bound
+from lifeloop.store.contents import row_contents
+from lifeloop.store.rows import LINE, conformed, holds_nul, not_finite, reasons, refused
+from lifeloop.store.tables import items, users
+
+_JSON = ("consent", "attributes")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of versioned record: where it lives and which column names it."""
+
+    name: str
+    table: sa.Table
+    key: str
+    schema: Mapping[str, Any]
+    record: type[User] | type[Item]
+
+
+USERS = Kind("user", users, "user_id", USER_SCHEMA, User)
+ITEMS = Kind("item", items, "item_id", ITEM_SCHEMA, Item)
+
+
+def put(backend: Backend, kind: Kind, frame: pl.DataFrame, *, received_us: int) -> IngestReport:
+    """Append a version per row that says something new; the last row of an id stands."""
+    if not frame.height:
+        return IngestReport()
+    rows, faults = _canonical(conformed(frame, kind.schema, optional={}), kind)
+    rules = {
+        f"missing_{kind.key}": pl.col(kind.key).fill_null("") == "",
+        "bad_number": not_finite(kind.schema),
+        "nul_character": holds_nul(kind.schema),
+        "bad_json": pl.Series(faults),
+    }
+    why = refused(
+        rows,
+        {name: rule if isinstance(rule, pl.Expr) else pl.lit(rule) for name, rule in rules.items()},
+    )
+    bad, rows = rows.filter(why.is_not_null()), rows.filter(why.is_null())
+    contents = row_contents(rows.select(list(kind.schema))).str.decode("hex")
+    rows = rows.with_columns(contents.alias("content"))
+    with backend.write() as con:
+        new = _changed(backend, con, kind, rows)
+        before = clock.take(con, new.height)
+        seqs = np.arange(before + 1, before + 1 + new.height, dtype=np.int64)
+        new = new.with_columns(
+            pl.Series("seq", seqs), pl.lit(received_us, dtype=pl.Int64).alias("received_us")
+        )
+        backend.insert(con, kind.table, new.select(c.name for c in kind.table.columns))
+        if bad.height:
+            lines = bad[LINE] if LINE in frame.columns else [None] * bad.height
+            raws = bad.select(list(kind.schema)).to_dicts()
+            lost = [
+                QuarantinedRow("user" if kind is USERS else "item", reason, raw, line=line)
+                for raw, reason, line in zip(raws, why.drop_nulls(), lines, strict=True)
+            ]
+            quarantine.keep(con, lost, received_us=received_us)
+    return IngestReport(
+        accepted=new.height,
+        duplicate=rows.height - new.height,
+        rejected=bad.height,
+        reasons=reasons(bad, why.drop_nulls()) if bad.height else (),
+    )
+
+
+def read_users(
+    backend: Backend, con: sa.Connection, ids: Sequence[str], *, seq: int | None
+) -> list[User | None]:
+    """Return the version of each user known at ``seq``, in the order asked."""
+    found = _read(backend, con, USERS, ids, seq)
+    return [User(**found[i]) if i in found else None for i in ids]
+
+
+def read_items(
+    backend: Backend, con: sa.Connection, ids: Sequence[str], *, seq: int | None
+) -> list[Item | None]:
+    """Return the version of each item known at ``seq``, in the order asked."""
+    found = _read(backend, con, ITEMS, ids, seq)
+    return [Item(**found[i]) if i in found else None for i in ids]
+
+
+def known_at(kind: Kind, seq: int | None) -> sa.Select[Any]:
+    """Return the newest version of every id at ``seq``, ordered by id."""
+    table, key = kind.table, kind.table.c[kind.key]
+    newest = (
+        sa.select(sa.func.max(table.c.seq)).where(table.c.seq <= bound(seq)).group_by(key)
+    ).scalar_subquery()
+    return (
+        sa.select(*(table.c[name] for name in kind.schema))
+        .where(table.c.seq.in_(newest))
+        .order_by(key)
+    )
+
+
+def _read(
+    backend: Backend, con: sa.Connection, kind: Kind, ids: Sequence[str], seq: int | None
+) -> dict[str, dict[str, Any]]:
+    table, key = kind.table, kind.table.c[kind.key]
+    newest = (
+        sa.select(sa.func.max(table.c.seq))
+        .where(key.in_(backend.listed(list(ids))), table.c.seq <= bound(seq))
+        .group_by(key)
+    ).scalar_subquery()
+    query = sa.select(*(table.c[name] for name in kind.schema)).where(table.c.seq.in_(newest))
+    return {row._mapping[kind.key]: _fields(dict(row._mapping)) for row in con.execute(query)}
+
+
+def _fields(row: dict[str, Any]) -> dict[str, Any]:
+    for name in _JSON:
+        if name in row:
+            row[name] = json.loads(row[name]) if row[name] else {}
+    if "categories" in row:
+        row["categories"] = tuple(json.loads(row["categories"])) if row["categories"] else ()
+    return row
+
+
+def _changed(backend: Backend, con: sa.Connection, kind: Kind, rows: pl.DataFrame) -> pl.DataFrame:
+    table, key = kind.table, kind.table.c[kind.key]
+    newest = (
+        sa.select(sa.func.max(table.c.seq))
+        .where(key.in_(backend.listed(rows[kind.key].to_list())))
+        .group_by(key)
+    ).scalar_subquery()
+    query = sa.select(key, table.c.content).where(table.c.seq.in_(newest))
+    stored = pl.DataFrame(
+        [tuple(row) for row in con.execute(query)],
+        schema={kind.key: pl.String, "stored": pl.Binary},
+        orient="row",
+    )
+    rows = rows.join(stored, on=kind.key, how="left", maintain_order="left")
+    before = pl.coalesce(pl.col("content").shift(1).over(kind.key), "stored")
+    return rows.filter((pl.col("content") != before).fill_null(True))
+
+
+def _canonical(rows: pl.DataFrame, kind: Kind) -> tuple[pl.DataFrame, list[bool]]:
+    """Write JSON one way, so that the order of its keys is not a change."""
+    faults = [False] * rows.height
+    for name in (n for n in _JSON if n in kind.schema):
+        column: list[str | None] = []
+        for at, text in enumerate(rows[name]):
+            written, sound = _json_object(text)
+            faults[at] = faults[at] or not sound
+            column.append(written if sound else text)
+        rows = rows.with_columns(pl.Series(name, column, dtype=pl.String))
+    if "categories" in kind.schema:
+        lists = [
+            json.dumps(held, ensure_ascii=False) if held else None
+            for held in rows["categories"].to_list()
+        ]
+        rows = rows.with_columns(pl.Series("categories", lists, dtype=pl.String))
+    return rows, faults
+
+
+def _json_object(text: str | None) -> tuple[str | None, bool]:
+    if text is None or text == "":
+        return None, True
+    try:
+        held = json.loads(text)
+    except ValueError:
+        return None, False
+    if not isinstance(held, dict):
+        return None, False
+    return (json.dumps(held, ensure_ascii=False, sort_keys=True) if held else None), True

@@ -1,0 +1,53 @@
+"""Shared fixtures."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Callable[[str], Path]:
+    """Return a function name -> folder of the shared test data; skips where it is absent."""
+    base = Path(os.environ.get("LIFELOOP_SHARED_DATA", ROOT.parent / "shared" / "data"))
+
+    def folder(name: str) -> Path:
+        path = base / name
+        if not path.exists():
+            pytest.skip(f"shared data {name!r} is not on this machine ({base})")
+        return path
+
+    return folder
+
+
+_skipped: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Remember every skip, with its reason."""
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        _skipped.append(f"{report.nodeid}: {reason}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With LIFELOOP_STRICT_SKIPS=1 (CI) a skip that the machine could have run is a failure.
+
+    The one expected skip is real data where the whole shared folder is absent.
+    """
+    if os.environ.get("LIFELOOP_STRICT_SKIPS") != "1" or hasattr(session.config, "workerinput"):
+        return
+    data_here = Path(
+        os.environ.get("LIFELOOP_SHARED_DATA", ROOT.parent / "shared" / "data")
+    ).is_dir()
+    unexpected = [s for s in _skipped if data_here or "shared data" not in s]
+    if unexpected:
+        print("\nunexpected skips, which fail in CI:\n  " + "\n  ".join(unexpected))
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
