@@ -96,13 +96,13 @@ def test_an_unknown_user_gets_a_named_fallback_that_context_changes(shop: Lifelo
     plain = shop.recommend("nobody", k=5)
     assert plain.fallback == "no_history"
     assert len(plain) == 5
-    searched = shop.recommend("nobody", k=5, context={"query": "lamp number 3"})
+    searched = shop.recommend("nobody", k=5, context={"query": "a lamp"})
     looked = shop.recommend("nobody", k=5, context={"items": ["rope-2"]})
     assert searched.fallback is None
     assert looked.fallback is None
     assert topic_share(searched, "lamp") == 1.0
     assert topic_share(looked, "rope") == 1.0
-    assert "lamp number 3" in searched[0].reason.text
+    assert "a lamp" in searched[0].reason.text
 
 
 def test_an_item_without_events_is_recommended_through_its_content(shop: Lifeloop) -> None:

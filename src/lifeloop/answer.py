@@ -1,6 +1,7 @@
 """The parts of one request: fold the history, mask, score, choose, explain. The loop calls them."""
 
 import hashlib
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +16,6 @@ from lifeloop.contracts import (
     Float,
     History,
     Int,
-    Item,
     PolicyState,
     Prediction,
     Queries,
@@ -24,6 +24,7 @@ from lifeloop.contracts import (
     Slate,
 )
 from lifeloop.errors import InputError, UnknownId
+from lifeloop.events.records import Item
 from lifeloop.explain import Facts, Happened, explain
 from lifeloop.model import Catalogue, Model
 from lifeloop.models import Scored, queries
@@ -36,6 +37,28 @@ CONTEXT_TEXT = ("query", "search", "interests", "category")
 """Context keys that are read as text. ``items`` are items just looked at; the rest is logged."""
 
 MAX_K = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Who asks, when, in what situation; ``seq`` is what the store knew."""
+
+    request_id: str
+    user_id: str
+    t_us: int
+    seq: int
+    rng_seed: int
+    context: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls, user_id: str, context: Mapping[str, Any] | None, *, t_us: int, seq: int, seed: int
+    ) -> "Request":
+        """Return a request with an id of its own, and its own seed made of it and ``seed``."""
+        request_id = uuid.uuid4().hex
+        digest = hashlib.blake2b(f"{seed}/{request_id}".encode(), digest_size=7).digest()
+        rng_seed = int.from_bytes(digest, "big")
+        return cls(request_id, user_id, t_us, seq, rng_seed, dict(context or {}))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +87,7 @@ class Chosen:
         return self.item_ix[self.slate.picked]
 
 
-def check(user_id: str, k: int, context: Mapping[str, Any] | None) -> None:
+def check(user_id: object, k: object, context: object) -> None:
     """Refuse a request that cannot be answered, with every problem at once."""
     problems = []
     if not isinstance(user_id, str) or not user_id:
@@ -82,8 +105,7 @@ def ask(
     history: History,
     *,
     scenario: Scenario,
-    context: Mapping[str, Any],
-    as_of_us: int,
+    request: Request,
 ) -> Asked:
     """Return the history and the context as one query.
 
@@ -95,9 +117,10 @@ def ask(
     weight = _weights(history, scenario)
     item = np.array([-1 if i is None else ix.get(i, -1) for i in history.item_id], np.int32)
     used = np.flatnonzero((item >= 0) & (weight > 0))[-scenario.recommend.history_limit :]
-    looked_at = [i for i in _items_in(context) if i in ix]
+    looked_at = [i for i in _items_in(request.context) if i in ix]
     n_more = len(looked_at)
-    text = _text_in(context) or (None if len(used) else _searched(history))
+    text = _text_in(request.context) or (None if len(used) else _searched(history))
+    age = age_days(history.t_us[used], request.t_us)
     vectors = None
     if text is not None and model.reader is not None:
         vectors = model.reader.read(text)[None, :]  # [1, d]
@@ -105,9 +128,9 @@ def ask(
     return Asked(
         queries=queries(
             [np.concatenate([item[used], [ix[i] for i in looked_at]]).astype(np.int32)],
-            as_of_us=as_of_us,
+            as_of_us=request.t_us,
             weight=[np.concatenate([weight[used], np.ones(n_more)])],
-            age_days=[np.concatenate([age_days(history.t_us[used], as_of_us), np.zeros(n_more)])],
+            age_days=[np.concatenate([age, np.zeros(n_more)])],
             rating=[np.concatenate([history.rating[used], np.full(n_more, np.nan)])],
             vectors=vectors,
         ),
@@ -125,7 +148,7 @@ def eligible(
     used = [
         (catalogue.ix[item], t_us)
         for kind, item, t_us in zip(history.type, history.item_id, history.t_us, strict=True)
-        if kind in consumes and item in catalogue.ix
+        if item is not None and kind in consumes and item in catalogue.ix
     ]
     masks: dict[str, Bool] = {
         "not available now": (catalogue.from_us <= as_of_us) & (as_of_us < catalogue.until_us),
@@ -147,7 +170,7 @@ def choose_slate(
     *,
     k: int,
     scenario: Scenario,
-    seed: int,
+    request: Request,
     stage: str,
 ) -> tuple[Chosen, PolicyState]:
     """Score every item, keep the best candidates, and draw k of them by the policy."""
@@ -169,16 +192,10 @@ def choose_slate(
         allowed=np.ones(len(score), np.bool_),
         state=state,
         k=k,
-        rng=np.random.default_rng(seed),
+        rng=np.random.default_rng(request.rng_seed),
     )
     fallback = found.reason[0] if found.reason[0] == NO_HISTORY else None
     return Chosen(scored, item_ix, score, slate, fallback), state
-
-
-def seed_of(request_id: str, scenario: Scenario) -> int:
-    """Return the request's own seed: a function of the request and the scenario's seed."""
-    text = f"{scenario.models.seed}/{request_id}".encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=7).digest(), "big")
 
 
 def decision_of(
@@ -187,20 +204,25 @@ def decision_of(
     chosen: Chosen,
     state: PolicyState,
     *,
-    request: Mapping[str, Any],
+    request: Request,
     log_candidates: int,
 ) -> Decision:
     """Return the record of one slate: what could have been shown, what was, how likely.
 
-    ``request`` holds request_id, user_id, t_us, seq, rng_seed and context. Where the draw is
-    random every candidate that could be drawn is kept, so that propensities can be checked.
+    Where the draw is random every candidate that could be drawn is kept, so that propensities
+    can be checked.
     """
     n = len(chosen.item_ix)
     kept = n if state.temperature > 0 else min(n, max(log_candidates, len(chosen.slate.picked)))
     ids = model.catalogue.item_ids
     return Decision(
-        **request,
-        surface=str(request["context"].get("surface", "default")),
+        request_id=request.request_id,
+        user_id=request.user_id,
+        t_us=request.t_us,
+        seq=request.seq,
+        rng_seed=request.rng_seed,
+        context=request.context,
+        surface=str(request.context.get("surface", "default")),
         bundle=model.bundle,
         stage=state.stage,
         policy={
@@ -286,11 +308,11 @@ def answered(
     )
 
 
-def untrained(user_id: str, request_id: str, *, stage: str, why: str) -> Recommendations:
+def untrained(request: Request, *, stage: str, why: str) -> Recommendations:
     """Return the empty answer of a project in which nothing has been trained."""
     return Recommendations(
-        user_id=user_id,
-        request_id=request_id,
+        user_id=request.user_id,
+        request_id=request.request_id,
         items=(),
         stage=stage,
         bundle=None,
@@ -357,7 +379,7 @@ def predict(model: Model, history: History, item_id: str, *, as_of_us: int) -> P
     known = [
         (model.catalogue.ix[i], r)
         for i, r in zip(history.item_id, history.rating, strict=True)
-        if i in model.catalogue.ix and not np.isnan(r)
+        if i is not None and i in model.catalogue.ix and not np.isnan(r)
     ]
     asked = queries(
         [[i for i, _ in known]],
@@ -395,7 +417,7 @@ def _items_in(context: Mapping[str, Any]) -> list[str]:
 
 
 def _text_in(context: Mapping[str, Any]) -> str | None:
-    told = []
+    told: list[str] = []
     for key in CONTEXT_TEXT:
         value = context.get(key)
         if value is None:

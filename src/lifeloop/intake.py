@@ -1,7 +1,8 @@
 """The way in: a file or one record -> parsed, timed, stored; what is refused is quarantined."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -17,23 +18,51 @@ from lifeloop.contracts import (
     Store,
     silent,
 )
-from lifeloop.errors import InputError, NothingStored, UnreadableFile
+from lifeloop.errors import InputError, LifeloopError, NothingStored
 from lifeloop.events import (
     Batch,
     Event,
     ReadOptions,
+    detect_pair,
     event_times,
     frame_of,
     looks_transposed,
     parse_event,
+    parse_item,
+    parse_user,
     read,
+    read_pair,
 )
 from lifeloop.events.records import EVENT_SCHEMA, ITEM_SCHEMA, USER_SCHEMA
 
 Kind = Literal["event", "item", "user"]
 Clock = Callable[[], int]
 
+KINDS: tuple[Kind, ...] = ("user", "item", "event")
+
 LINES_SHOWN = 20
+
+
+def read_options(
+    scenario: Scenario,
+    *,
+    map: Mapping[str, str] | None = None,
+    zone: str | None = None,
+    source: str = "import",
+    type: str | None = None,
+) -> ReadOptions:
+    """Return how a file is read in this business: its zone and currency where the file is silent.
+
+    ``map`` is our column -> the file's column or position; ``type`` the type of all rows of a
+    file that does not say it; see ``ReadOptions`` and docs/decisions/0002-import-source.md.
+    """
+    return ReadOptions(
+        mapping=dict(map or {}),
+        zone=zone or scenario.locale.zone,
+        source=source,
+        default_type=type,
+        currency=scenario.locale.currency,
+    )
 
 
 def import_file(
@@ -63,26 +92,78 @@ def import_file(
     InputError
         Interactions given item x user.
     """
+    batches = read(path, kind, options=options)
+    return _import(
+        store, batches, kind, name=path.name, scenario=scenario, clock=clock, progress=progress
+    )
+
+
+def import_pair(
+    store: Store,
+    users: Path,
+    items: Path,
+    *,
+    row_aligned: bool,
+    scenario: Scenario,
+    clock: Clock,
+    progress: Progress = silent,
+) -> dict[str, IngestReport]:
+    """Import ``user_data.csv`` and ``item_data.csv`` of a textbook: users, items and ratings.
+
+    Raises
+    ------
+    InputError
+        The files are no pair, or lie side by side without ``row_aligned`` confirming it.
+    """
+    plan = detect_pair(users, items)
+    parts = read_pair(plan, confirmed=row_aligned, options=read_options(scenario))
+    reports = {}
+    for kind, path, batches in zip(KINDS, (users, items, users), parts, strict=True):
+        reports[f"{kind}s"] = _import(
+            store,
+            batches,
+            kind,
+            name=path.name,
+            scenario=scenario,
+            clock=clock,
+            progress=progress,
+        )
+    reports["events"] += IngestReport(notes=(plan.message,))
+    return reports
+
+
+def _import(
+    store: Store,
+    batches: Iterator[Batch],
+    kind: Kind,
+    *,
+    name: str,
+    scenario: Scenario,
+    clock: Clock,
+    progress: Progress,
+) -> IngestReport:
     report = IngestReport()
     types: Counter[str] = Counter()
-    step = f"import {path.name}"
+    step = f"import {kind}s from {name}"
     with store.bulk():
         try:
-            for number, batch in enumerate(read(path, kind, options=options)):
+            for number, batch in enumerate(batches):
                 if kind == "event" and number == 0:
                     _refuse_transposed(store, batch.frame)
                 if kind == "event":
                     types.update(_type_counts(batch.frame))
                 report += _store_batch(store, batch, kind, received_us=clock())
-                progress(step, batch.bytes_read, batch.bytes_total)
-        except UnreadableFile as error:
+                progress(step, batch.bytes_read, batch.bytes_total or None)
+        except LifeloopError as error:
             vars(error)["report"] = report
+            if name not in str(error):
+                error.args = (f"{name}: {error}",)
             raise
     report += IngestReport(notes=_unknown_types(types, scenario))
     if report.accepted + report.duplicate == 0:
         listed = ", ".join(f"{r.reason} ({r.count})" for r in report.reasons) or "no rows"
         failure = NothingStored(
-            f"not one row of {path.name} was stored: {listed}",
+            f"not one row of {name} was stored: {listed}",
             allowed="a file with at least one usable row",
             hint="see the lines with `lifeloop quarantine list`, or name the columns with --map",
         )
@@ -116,12 +197,10 @@ def retry_quarantine(
     store: Store, *, options: ReadOptions, scenario: Scenario, clock: Clock
 ) -> IngestReport:
     """Replay every quarantined event row under the present rules; what passes is released."""
-    from lifeloop.events import parse_item, parse_user
-
     report = IngestReport()
     released: list[int] = []
     for row in store.quarantined():
-        raw = {options.mapping.get(k, k): v for k, v in row.raw.items()}
+        raw = _renamed(row.raw, options.mapping)
         now = clock()
         try:
             if row.kind == "event":
@@ -140,6 +219,11 @@ def retry_quarantine(
             released.append(row.quarantine_id)
     store.release(released)
     return report
+
+
+def _renamed(raw: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, Any]:
+    ours = {theirs: name for name, theirs in mapping.items()}
+    return {ours.get(name, name): value for name, value in raw.items()}
 
 
 def _store_batch(store: Store, batch: Batch, kind: Kind, *, received_us: int) -> IngestReport:
@@ -214,6 +298,4 @@ def _reason_of(error: InputError) -> str:
 
 
 def _at(event: Event, occurred_us: int) -> Event:
-    from dataclasses import replace
-
     return replace(event, occurred_us=occurred_us)

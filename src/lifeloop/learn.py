@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from lifeloop.config import Scenario
 from lifeloop.contracts import Progress, Store, silent
 from lifeloop.encoders.cache import VectorCache
-from lifeloop.errors import InputError, NoModel
+from lifeloop.errors import BundleError, InputError, NoModel
 from lifeloop.model import Catalogue, TextReader, encode_items, material, save_model
-from lifeloop.models import RatingModel, build, train_data
+from lifeloop.models import FittedBlend, RatingModel, build, train_data
 from lifeloop.moment import Moment
 
 SCHEMA = 1
@@ -72,8 +73,19 @@ def train(
     progress("fit the models", 0, None)
     (specification,) = build(["lifeloop"], scenario.models)
     blend = specification.fit(data, rng=rng)
+    if not isinstance(blend, FittedBlend):
+        raise BundleError("the blend came back as something else", got=type(blend).__name__)
     watch.lap("fit_s")
-    rating = RatingModel().fit(data, rng=rng)
+    # A low rating is no evidence of liking, but it is evidence of rating: all of them are used.
+    rated = found.interactions.filter(pl.col("rating").is_not_null())
+    ratings, _ = train_data(
+        rated.with_columns(weight=pl.lit(1.0, dtype=pl.Float32)),
+        item_ids=catalogue.item_ids,
+        content=content,
+        content_ix=content_ix,
+        as_of_us=moment.as_of_us,
+    )
+    rating = RatingModel().fit(ratings, rng=rng)
     progress("fit the models", 1, 1)
     watch.lap("rating_s")
     created = datetime.now(tz=UTC)

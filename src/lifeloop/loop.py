@@ -1,6 +1,5 @@
 """The two walks, written out: the life of one event, the life of one request. Calls only."""
 
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import time_ns
@@ -213,31 +212,22 @@ class Lifeloop:
         answer.check(user_id, k, context)
         history = self.store.histories([user_id])[0]
         place = self._place(history)
-        request = {
-            "request_id": uuid.uuid4().hex,
-            "user_id": user_id,
-            "t_us": self._request_us(history),
-            "seq": self.store.last_seq(),
-            "context": dict(context or {}),
-        }
+        request = answer.Request.of(
+            user_id,
+            context,
+            t_us=self._request_us(history),
+            seq=self.store.last_seq(),
+            seed=self.scenario.models.seed,
+        )
         try:
             model = self.model()
         except NoModel as error:
-            return answer.untrained(
-                user_id, request["request_id"], stage=place.stage, why=str(error)
-            )
-        at = {"scenario": self.scenario, "as_of_us": request["t_us"]}
-        asked = answer.ask(model, history, context=request["context"], **at)
-        may = answer.eligible(model.catalogue, history, **at)
-        request["rng_seed"] = answer.seed_of(request["request_id"], self.scenario)
+            return answer.untrained(request, stage=place.stage, why=str(error))
+        scenario = self.scenario
+        asked = answer.ask(model, history, scenario=scenario, request=request)
+        may = answer.eligible(model.catalogue, history, scenario=scenario, as_of_us=request.t_us)
         chosen, state = answer.choose_slate(
-            model,
-            asked,
-            may,
-            k=k,
-            scenario=self.scenario,
-            seed=request["rng_seed"],
-            stage=place.stage,
+            model, asked, may, k=k, scenario=scenario, request=request, stage=place.stage
         )
         decision = answer.decision_of(
             model,
@@ -245,12 +235,12 @@ class Lifeloop:
             chosen,
             state,
             request=request,
-            log_candidates=self.scenario.recommend.log_candidates,
+            log_candidates=scenario.recommend.log_candidates,
         )
         self.store.log_decision(decision)
         items = self.store.items(answer.to_name(model, asked, chosen))
         rows = answer.recommendations_of(
-            model, asked, chosen, items=items, scenario=self.scenario, stage=place.stage
+            model, asked, chosen, items=items, scenario=scenario, stage=place.stage
         )
         return answer.answered(rows, decision, chosen, may, k=k)
 

@@ -15,9 +15,7 @@ from lifeloop.encoders import E5, FittedTfidfSvd, TfidfSvd, centred, corpus_mean
 from lifeloop.encoders.cache import VectorCache
 from lifeloop.errors import BundleError, MissingExtra
 from lifeloop.events.records import ITEM_SCHEMA
-from lifeloop.models.blend import FittedBlend
-from lifeloop.models.rating import FittedRating
-from lifeloop.models.state import from_parts, to_parts
+from lifeloop.models import FittedBlend, FittedRating, from_parts, to_parts
 from lifeloop.policy.masks import repeat_windows
 from lifeloop.store.bundles import load_bundle, pack_texts, save_bundle, unpack_texts
 
@@ -229,11 +227,14 @@ def open_model(folder: Path, bundle: str) -> Model:
     catalogue = Catalogue.load(parts.pop("catalogue"))
     rating = FittedRating.load(parts.pop("rating"))
     text = parts.pop("text", None)
+    blend = from_parts(parts)
+    if not isinstance(blend, FittedBlend):
+        raise BundleError(f"bundle {bundle} holds no blend", got=blend.name, hint="lifeloop train")
     return Model(
         bundle=bundle,
         manifest=loaded.manifest,
         catalogue=catalogue,
-        blend=from_parts(parts),
+        blend=blend,
         rating=rating,
         reader=None if text is None else _reader(text),
     )

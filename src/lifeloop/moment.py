@@ -30,6 +30,7 @@ def moment(store: Store, scenario: Scenario, *, now_us: int) -> Moment:
     ``stale_after_days`` is read at the end of its last local day, so that last year's export is
     not a shop whose every customer has churned.
     """
+    now_us += 1  # the bound is exclusive: what was stored in this microsecond counts
     last_us = store.last_event_us()
     rule = scenario.time.as_of
     if last_us is None or rule == "now":

@@ -226,3 +226,8 @@ class TestBadInput:
     def test_an_empty_log_is_refused(self, split: object) -> None:
         with pytest.raises(InputError):
             split(log([]))  # type: ignore[operator]
+
+    @pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
+    def test_impossible_weights_are_counted(self, split: object, weight: float) -> None:
+        with pytest.raises(InputError, match="2 negative, infinite or NaN"):
+            split(log([("u", "a", 1), ("u", "b", 2)], weight=weight))  # type: ignore[operator]

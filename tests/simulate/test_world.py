@@ -177,6 +177,8 @@ def test_links_name_the_sign_ups_and_every_earlier_visit(shop: World) -> None:
     with_id = shop.events.filter(pl.col("user_id").is_not_null())
     since = with_id.join(shop.links, on="user_id", suffix="_link")
     assert (since["occurred_us"] >= since["t_us"]).all()
+    both = with_id.filter(pl.col("anonymous_id").is_not_null() & (pl.col("type") != "refund"))
+    assert set(both["type"]) == {"sign_up"}
 
 
 def test_consumables_are_bought_again_about_when_they_are_used_up(shop: World) -> None:

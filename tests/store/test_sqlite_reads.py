@@ -63,7 +63,7 @@ def test_ids_are_looked_up_by_index_however_many(store: SqlStore) -> None:
             for row in _driver(con).execute(query + "(SELECT value FROM json_each(?))", ("[]",))
         ]
         assert steps[0] == "SEARCH events USING COVERING INDEX events_event_id (event_id=?)"
-        assert len(con.execute(backend.listed(ids)).all()) == len(ids)
+        assert len(backend.fetch(con, backend.listed, {"ids": backend.packed(ids)})) == len(ids)
 
 
 def rows(n: int) -> pl.DataFrame:

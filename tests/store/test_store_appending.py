@@ -67,7 +67,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(batches=st.lists(st.lists(ROWS, max_size=12), max_size=4))
 def test_any_log_is_kept_as_the_rules_say(empty: Path, batches: list[list[Row]]) -> None:
     plain = PlainStore()

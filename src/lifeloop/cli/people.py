@@ -76,7 +76,7 @@ def stage(
         return
     out.print(f"[bold]{found.stage}[/bold] on {found.date}", highlight=False)
     if why:
-        rows = [
+        rows: list[list[Any]] = [
             ["product stage", found.product_stage],
             ["overlay", found.overlay],
             ["activity", found.activity],

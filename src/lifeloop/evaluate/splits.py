@@ -203,6 +203,13 @@ def _ordered(interactions: pl.DataFrame) -> pl.DataFrame:
             got=empty,
             hint="leave out events that name no item; number the rest by arrival in seq",
         )
+    weight = interactions["weight"].cast(pl.Float64)
+    if bad := int((~weight.is_finite() | (weight < 0)).sum()):
+        raise InputError(
+            "interactions have weights that are no evidence",
+            got=f"{bad} negative, infinite or NaN",
+            allowed="0 (known, but no evidence) or more",
+        )
     return interactions.select(COLUMNS).sort(
         "user_id", "t_us", "seq", nulls_last=False, maintain_order=True
     )

@@ -113,7 +113,9 @@ def plan_columns(columns: Sequence[str], kind: Kind, mapping: Mapping[str, str])
     offers: dict[str, list[tuple[int, str]]] = {}
     for column in columns:
         found = field_of(column, kind)
-        if found is not None and column not in taken:
+        if kind == "user" and consent_purpose(column) and column not in taken:
+            chosen[column] = column
+        elif found is not None and column not in taken:
             offers.setdefault(found[0], []).append((found[1], column))
     for ours, rivals in offers.items():
         if ours in chosen:
@@ -143,7 +145,9 @@ def mapped_columns(
         ours = field_named(key, kind)
         if ours is None:
             near = difflib.get_close_matches(key, FIELDS[kind], n=1)
-            problems.append(f"unknown field {key!r}" + (f", did you mean {near[0]!r}?" if near else ""))
+            problems.append(
+                f"unknown field {key!r}" + (f", did you mean {near[0]!r}?" if near else "")
+            )
         elif column in columns:
             chosen[ours] = column
         elif column.isdecimal() and int(column) < len(columns):
@@ -185,6 +189,14 @@ def field_of(column: str, kind: Kind) -> tuple[str, int] | None:
         if plain in names and (best is None or names.index(plain) < best[1]):
             best = ours, names.index(plain)
     return best
+
+
+def consent_purpose(column: str) -> str | None:
+    """Return ``ads`` for ``consent_ads`` or ``consent.ads``; None for other names."""
+    for mark in ("consent_", "consent."):
+        if column.lower().startswith(mark) and len(column) > len(mark):
+            return column[len(mark) :].lower()
+    return None
 
 
 def _plain(column: str) -> str:

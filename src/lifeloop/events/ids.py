@@ -35,8 +35,8 @@ def id_problem(value: str, *, person: bool) -> str | None:
 
     Examples
     --------
-    >>> id_problem("NULL ", person=True), id_problem("0", person=False), id_problem("007", person=True)
-    ('placeholder_id', None, None)
+    >>> id_problem("NULL ", person=True), id_problem("0", person=False)
+    ('placeholder_id', None)
     """
     if value.strip().lower() in (PLACEHOLDERS if person else ITEM_PLACEHOLDERS):
         return "placeholder_id"

@@ -43,8 +43,10 @@ def detect_pair(path_users: str | Path, path_items: str | Path) -> PairPlan:
     in_users, n_users = _looked_at(users)
     in_items, n_items = _looked_at(items)
     if "user_id" not in in_users or "item_id" not in in_items:
-        lacks = f"{users.name} has no user_id" if "user_id" not in in_users else (
-            f"{items.name} has no item_id"
+        lacks = (
+            f"{users.name} has no user_id"
+            if "user_id" not in in_users
+            else (f"{items.name} has no item_id")
         )
         return PairPlan("none", users, items, f"the files are no pair: {lacks}")
     if "item_id" in in_users:
@@ -86,7 +88,7 @@ def read_pair(
         raise refusal(
             InputError(
                 f"the two files cannot be imported together: {plan.message}",
-                allowed="user_id, item_id and rating in the users' file, item_id in the items' file",
+                allowed="user_id and rating in the users' file, item_id in the items' file",
                 hint="import them one by one: lifeloop import users | items | events",
             ),
             "no_pair",
@@ -139,8 +141,10 @@ def _profiles(path: Path, kind: Kind, options: ReadOptions) -> Iterator[RawBatch
 
 def _ratings(users: Path, items: Path | None, options: ReadOptions) -> Iterator[RawBatch]:
     tables = tables_of(users, "user", options=options)
-    whole = tables if items is None else _side_by_side(
-        tables, tables_of(items, "item", options=options)
+    whole = (
+        tables
+        if items is None
+        else _side_by_side(tables, tables_of(items, "item", options=options))
     )
 
     def kept() -> Iterator[Table]:

@@ -7,16 +7,35 @@ from dataclasses import replace
 from typing import Any, cast
 
 from lifeloop.errors import InputError
-from lifeloop.events.fields import Kind, field_of
+from lifeloop.events.fields import Kind, consent_purpose, field_of
 from lifeloop.events.ids import id_problem
 from lifeloop.events.problems import REASONS, refusal
 from lifeloop.events.records import Event, Item, User
 from lifeloop.events.time import LATEST_US, parse_time
 
-_EVENT_TEXTS = ("currency", "order_id", "line_id", "text", "session_id", "request_id", "channel",
-                "referrer_id", "event_id")
-_ITEM_TEXTS = ("title", "description", "brand", "url", "image", "audio", "parent_id", "kind",
-               "language", "provider_id")
+_EVENT_TEXTS = (
+    "currency",
+    "order_id",
+    "line_id",
+    "text",
+    "session_id",
+    "request_id",
+    "channel",
+    "referrer_id",
+    "event_id",
+)
+_ITEM_TEXTS = (
+    "title",
+    "description",
+    "brand",
+    "url",
+    "image",
+    "audio",
+    "parent_id",
+    "kind",
+    "language",
+    "provider_id",
+)
 TRUE = ("true", "yes", "y", "t", "1")
 FALSE = ("false", "no", "n", "f", "0")
 WIDEST_POSITION = 2**31 - 1
@@ -41,8 +60,9 @@ def parse_event(raw: Event | Mapping[str, Any], *, zone: str = "UTC") -> Event:
 
     Examples
     --------
-    >>> parse_event({"userId": 7, "event": "view", "item_id": "tea", "device": "phone"})  # doctest: +ELLIPSIS
-    Event(type='view', user_id='7', ... context={'device': 'phone'})
+    >>> event = parse_event({"userId": 7, "event": "view", "item_id": "tea", "device": "phone"})
+    >>> event.user_id, event.type, event.context
+    ('7', 'view', {'device': 'phone'})
     """
     row = _Row(_of_event(raw) if isinstance(raw, Event) else raw, "event")
     user_id = row.identifier("user_id", person=True)
@@ -312,21 +332,15 @@ class _Row:
             self.fields[key] = self.extras.pop(key)
             flags[cast(str, consent_purpose(key))] = self.flag(key)
         value = self.fields.get("consent")
-        if isinstance(value, bool) or (isinstance(value, str) and value.strip()[:1] not in ("{", "")):
+        if isinstance(value, bool) or (
+            isinstance(value, str) and value.strip()[:1] not in ("{", "")
+        ):
             given = self.flag("consent")
             return {**flags, **({} if given is None else {"personalisation": given})}
         kept, self.extras = self.extras, {}
         flags = {**flags, **self.object("consent")}
         self.extras = kept
         return flags
-
-
-def consent_purpose(column: str) -> str | None:
-    """Return ``ads`` for ``consent_ads`` or ``consent.ads``; None for other names."""
-    for mark in ("consent_", "consent."):
-        if column.lower().startswith(mark) and len(column) > len(mark):
-            return column[len(mark) :].lower()
-    return None
 
 
 def _shown(value: Any) -> str:

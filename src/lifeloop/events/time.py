@@ -45,7 +45,7 @@ _MONTH_DAY = re.compile(
 _AMBIGUOUS = re.compile(r"^\d{1,2}([-/. ])\d{1,2}[-/., ]+(\d{2}|\d{4})\b")
 _NUMBER = re.compile(r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$")
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_CHINESE = str.maketrans({"年": "-", "月": "-", "日": " ", "号": " ", "时": ":", "点": ":", "分": ":"})
+_CHINESE = str.maketrans(dict(zip("年月日号时点分", "--  :::", strict=True)))
 _ABSENT = ("", "NA", "N/A", "NULL", "null", "None", "\\N", "NaT")
 _PLAIN = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:[0-5]\d(?:\.\d{1,6})?$"
 _ZONED = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:[0-5]\d(?:\.\d{1,6})?(?:Z|[+-]\d{2}:?\d{2})$"
@@ -217,7 +217,7 @@ def _of_one_text(text: str, zone: ZoneInfo, format: str | None) -> int | str:
         text = re.sub(r"\s+", " ", text).strip().rstrip(":").strip()
     if format is not None:
         try:
-            return _us(datetime.strptime(text, format), zone)
+            return _us(datetime.strptime(text, format), zone)  # noqa: DTZ007 - _us gives the zone
         except ValueError:
             return "bad_time"
     if match := _COMPACT.match(text):
@@ -244,7 +244,7 @@ def _built(day: Any, clock: Any, offset: str | None, zone: ZoneInfo) -> int | st
     hour, minute, second, fraction = clock
     leap = timedelta(seconds=1) if second == "60" else timedelta(0)
     try:
-        moment = datetime(
+        moment = datetime(  # noqa: DTZ001 - the zone comes with _us
             int(day[0]),
             int(day[1]),
             int(day[2]),
@@ -323,15 +323,24 @@ def _of_numbers(values: pl.Series, zone: ZoneInfo) -> pl.Series:
         parts = _only(number, number.is_finite() & ~whole)
         size = parts.abs()
         scaled = pl.select(
-            pl.when(size < 1e11).then(parts * 1e6).when(size < 1e14).then(parts * 1e3)
-            .when(size < 1e17).then(parts)
+            pl.when(size < 1e11)
+            .then(parts * 1e6)
+            .when(size < 1e14)
+            .then(parts * 1e3)
+            .when(size < 1e17)
+            .then(parts)
         ).to_series()
         return _first(_of_numbers(ints, zone), scaled.round(0).cast(pl.Int64, strict=False))
     x = values.cast(pl.Int64, strict=False)
     size = x.abs()
     us = pl.select(
-        pl.when(size < 10**11).then(x * 1_000_000).when(size < 10**14).then(x * 1_000)
-        .when(size < 10**17).then(x).otherwise(x // 1_000)
+        pl.when(size < 10**11)
+        .then(x * 1_000_000)
+        .when(size < 10**14)
+        .then(x * 1_000)
+        .when(size < 10**17)
+        .then(x)
+        .otherwise(x // 1_000)
     ).to_series()
     dates = (x.is_between(19_000_000, 21_999_999)) | (
         x.is_between(19_000_000_000_000, 21_999_999_999_999)

@@ -10,7 +10,7 @@ import polars as pl
 
 from lifeloop.contracts import Bool, Int, Long
 from lifeloop.lifecycle.definitions import StageDefinitions
-from lifeloop.lifecycle.frame import Log, collect
+from lifeloop.lifecycle.frame import Log, collect, distinct
 from lifeloop.lifecycle.purchases import order_changes
 
 
@@ -55,16 +55,14 @@ def day_table(log: Log, definitions: StageDefinitions) -> tuple[pl.Series, DayTa
     days = log.frame.group_by("user_id", "day").agg(
         active=(~kind.is_in(d.passive)).max(),
         joined=kind.is_in(d.joins).max(),
-        keys=kind.is_in(d.activates).cast(nw.Int32).sum(),
         ended=kind.is_in(d.ends).max(),
     )
+    key_actions = distinct(log.frame.filter(kind.is_in(d.activates)), log.columns)
+    keys = key_actions.group_by("user_id", "day").agg(keys=nw.len())
     table = collect(days)
-    changes = collect(order_changes(log, d.orders, d.refunds))
-    table = (
-        table.join(changes, on=["user_id", "day"], how="left")
-        .with_columns(pl.col("user_id").cast(pl.String))
-        .sort("user_id", "day")
-    )
+    for counts in (keys, order_changes(log, d.orders, d.refunds)):
+        table = table.join(collect(counts), on=["user_id", "day"], how="left")
+    table = table.sort("user_id", "day")
     users = table["user_id"]
     is_start = (users != users.shift()).fill_null(value=True).to_numpy()
     starts = np.append(np.flatnonzero(is_start), len(table))
@@ -75,7 +73,7 @@ def day_table(log: Log, definitions: StageDefinitions) -> tuple[pl.Series, DayTa
             starts,
             active=table["active"].to_numpy(),
             joined=table["joined"].to_numpy(),
-            keys=table["keys"].to_numpy().astype(np.int32),
+            keys=table["keys"].fill_null(0).to_numpy().astype(np.int32),
             d_orders=table["d_orders"].fill_null(0).to_numpy().astype(np.int32),
             ended=table["ended"].to_numpy(),
         ),

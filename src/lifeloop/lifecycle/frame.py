@@ -121,6 +121,18 @@ def collect(frame: Lazy) -> pl.DataFrame:
     return table.cast(wide) if wide else table  # type: ignore[arg-type]
 
 
+def distinct(frame: Lazy, columns: frozenset[str]) -> Lazy:
+    """Return the events once each, by ``event_id`` where they have one.
+
+    A store never hands out an event twice; a raw file may. Who was active on which day is the
+    same either way, so only what counts events or adds money asks for this.
+    """
+    if "event_id" not in columns:
+        return frame
+    named = frame.filter(~nw.col("event_id").is_null()).unique("event_id", keep="any")
+    return nw.concat([named, frame.filter(nw.col("event_id").is_null())])
+
+
 def _checked(frame: Lazy, needs: Collection[str]) -> frozenset[str]:
     schema = frame.collect_schema()
     wanted = {"user_id": (nw.String, nw.Categorical), "t_us": (nw.Int64,), "type": (nw.String,)}

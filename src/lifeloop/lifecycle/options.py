@@ -25,6 +25,11 @@ from lifeloop.lifecycle.frame import PASSIVE, Lazy, Log, read
 
 HOUR_US = 3_600_000_000
 
+MOST_CELLS = 20_000_000
+"""A table of cohorts by age with more cells than this is refused: nobody reads it."""
+
+_COHORT = {"cohort": pl.Int64}
+
 SMALL_CELL = 30
 """Cells of fewer users are marked ``small``: their rates say little."""
 
@@ -179,6 +184,50 @@ class View:
             },
             schema={"ix": pl.Int64, "period": pl.Date, "partial": pl.Boolean},
         )
+
+    def dates(self, periods: pl.Series) -> pl.Series:
+        """Return the first day of each period index."""
+        firsts = {p: date_of(self.first_day(p)) for p in periods.unique().to_list()}
+        return periods.replace_strict(
+            list(firsts), list(firsts.values()), return_dtype=pl.Date
+        ).alias("dates")
+
+    def incomplete(self, periods: pl.Series) -> pl.Series:
+        """Whether each period index is not complete."""
+        newest = self.last_complete_day
+        late = {p: self.last_day(p) > newest for p in periods.unique().to_list()}
+        return periods.replace_strict(
+            list(late), list(late.values()), return_dtype=pl.Boolean
+        ).alias("partial")
+
+    def triangle(self, segments: pl.DataFrame, *, reach: int | None = None) -> pl.DataFrame:
+        """Return every cohort shown with every age that fits in the window.
+
+        Columns: ``by``, cohort (period index), age. ``reach`` is the largest age.
+
+        Raises
+        ------
+        InputError
+            The triangle would have more than ``MOST_CELLS`` cells.
+        """
+        n = max(self.last - self.first + 1, 0)
+        wide = n if reach is None else min(n, reach + 1)
+        groups = segments.select(self.by).n_unique() if self.by else 1
+        cells = (wide * (2 * n - wide + 1) // 2) * groups
+        if cells > MOST_CELLS:
+            raise InputError(
+                f"the table of cohorts by age would have {cells:,} cells",
+                got=f"{n:,} periods of a {self.settings.grain}",
+                allowed=f"{MOST_CELLS:,} cells",
+                hint='a longer grain ("week", "month"), a later start, or max_offset',
+            )
+        cohorts = pl.DataFrame({"cohort": range(self.first, self.last + 1)}, schema=_COHORT)
+        if self.by:
+            cohorts = segments.select(self.by).unique().join(cohorts, how="cross")
+        ages = pl.lit(self.last) - pl.col("cohort")
+        if reach is not None:
+            ages = pl.min_horizontal(ages, pl.lit(reach))
+        return cohorts.with_columns(age=pl.int_ranges(pl.lit(0), ages + 1)).explode("age")
 
     def grid(self, cells: pl.DataFrame) -> pl.DataFrame:
         """Return ``periods`` for every segment found in ``cells``: ``by``, ix, period, partial."""

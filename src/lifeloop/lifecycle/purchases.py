@@ -11,7 +11,7 @@ from typing import Any
 import narwhals as nw
 
 from lifeloop.errors import InputError
-from lifeloop.lifecycle.frame import Lazy, Log, collect
+from lifeloop.lifecycle.frame import Lazy, Log, collect, distinct
 from lifeloop.lifecycle.money import micros_of
 from lifeloop.lifecycle.options import View
 
@@ -28,7 +28,7 @@ def order_lines(log: Log, orders: Sequence[str], refunds: Sequence[str]) -> Lazy
         The log's columns, ``order_key``, ``refund`` (0/1), ``net`` (int64 millionths, minus for
         refunds, 0 where unknown), ``valued`` and ``paid`` (0/1).
     """
-    lines = log.frame.filter(nw.col("type").is_in((*orders, *refunds)))
+    lines = distinct(log.frame.filter(nw.col("type").is_in((*orders, *refunds))), log.columns)
     order_id = nw.col("order_id") if "order_id" in log.columns else nw.lit(None).cast(nw.String)
     money = micros_of("value") if "value" in log.columns else nw.lit(None).cast(nw.Int64)
     return lines.with_columns(

@@ -9,7 +9,6 @@ import polars as pl
 from narwhals.typing import IntoFrame
 
 from lifeloop.errors import InputError
-from lifeloop.lifecycle.calendar import date_of
 from lifeloop.lifecycle.frame import Lazy, collect
 from lifeloop.lifecycle.options import SMALL_CELL, Options, View, opened
 from lifeloop.lifecycle.rates import with_rate
@@ -215,24 +214,16 @@ def _cells(view: View, base: Lazy, ask: _Ask) -> pl.DataFrame:
 
 
 def _grid(view: View, sizes: pl.DataFrame, ask: _Ask) -> pl.DataFrame:
-    # Every cohort of the window with every offset that fits in it.
-    cohorts = pl.DataFrame(
-        {"cohort": range(view.first, view.last + 1)}, schema={"cohort": pl.Int64}
+    # Every cohort of the window with every offset, or bracket number, that begins in it.
+    if ask.kind != "bracket":
+        return view.triangle(sizes, reach=ask.max_offset).rename({"age": "offset"})
+    cohorts = view.triangle(sizes, reach=0).drop("age")
+    begins = pl.DataFrame(
+        {"offset": range(len(ask.brackets)), "a": [a for a, _ in ask.brackets]},
+        schema={"offset": pl.Int64, "a": pl.Int64},
     )
-    if view.by:
-        cohorts = sizes.select(view.by).unique().join(cohorts, how="cross")
-    if ask.kind == "bracket":
-        offsets = pl.int_ranges(pl.lit(0), pl.lit(len(ask.brackets)))
-    else:
-        reach = pl.lit(view.last) - pl.col("cohort")
-        if ask.max_offset is not None:
-            reach = pl.min_horizontal(reach, pl.lit(ask.max_offset))
-        offsets = pl.int_ranges(pl.lit(0), reach + 1)
-    grid = cohorts.with_columns(offset=offsets).explode("offset")
-    if ask.kind == "bracket":
-        ends = pl.Series([a for a, _ in ask.brackets], dtype=pl.Int64).gather(grid["offset"])
-        grid = grid.filter(pl.Series(grid["cohort"] + ends <= view.last))
-    return grid.with_columns(pl.col("offset").cast(pl.Int64))
+    grid = cohorts.join(begins, how="cross")
+    return grid.filter(pl.col("cohort") + pl.col("a") <= view.last).drop("a")
 
 
 def _named(view: View, table: pl.DataFrame, ask: _Ask) -> pl.DataFrame:
@@ -243,16 +234,12 @@ def _named(view: View, table: pl.DataFrame, ask: _Ask) -> pl.DataFrame:
         table = table.with_columns(offset=a.gather(which), offset_to=b.gather(which))
     else:
         table = table.with_columns(offset_to=pl.col("offset"))
-    newest = view.last_complete_day
-    ends = {p: view.last_day(p) for p in (table["cohort"] + table["offset_to"]).unique().to_list()}
-    end = (pl.col("cohort") + pl.col("offset_to")).replace_strict(
-        list(ends), list(ends.values()), return_dtype=pl.Int64
-    )
+    end = table["cohort"] + table["offset_to"]
     table = table.with_columns(
-        partial=end > newest,
-        censored=(end > newest - CENSORED_DAYS) if ask.kind == "unbounded" else pl.lit(None),
+        partial=view.incomplete(end),
+        censored=_censored(view, end),
         small=pl.col("n") < SMALL_CELL,
-        cohort=_dates(view, table["cohort"]),
+        cohort=view.dates(table["cohort"]),
     )
     extra: dict[str, list[str]] = {"bracket": ["offset_to"], "unbounded": [], "nday": []}
     return table.select(
@@ -277,9 +264,10 @@ def _members(view: View, rows: Lazy, ask: _Ask) -> pl.DataFrame:
         )
     span = ["offset", "offset_to"] if ask.kind == "bracket" else ["offset"]
     keys = [*view.by, "cohort", *span, "user_id"]
-    return table.with_columns(cohort=_dates(view, table["cohort"])).select(keys).sort(keys)
+    return table.with_columns(cohort=view.dates(table["cohort"])).select(keys).sort(keys)
 
 
-def _dates(view: View, periods: pl.Series) -> pl.Series:
-    dates = {p: date_of(view.first_day(p)) for p in periods.unique().to_list()}
-    return periods.replace_strict(list(dates), list(dates.values()), return_dtype=pl.Date)
+def _censored(view: View, periods: pl.Series) -> pl.Series:
+    newest = view.last_complete_day - CENSORED_DAYS
+    late = {p: view.last_day(p) > newest for p in periods.unique().to_list()}
+    return periods.replace_strict(list(late), list(late.values()), return_dtype=pl.Boolean)

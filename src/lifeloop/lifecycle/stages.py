@@ -105,7 +105,8 @@ def stages(
         previous_active=f.previous_active[at],
         existing=existing,
     )
-    frame = described(user_ids, f, p, stretch, day=day, definitions=definitions)
+    standing = Path(at, p.user[stretch], day, p.product[stretch], p.overlay[stretch])
+    frame = described(user_ids, f, standing, definitions=definitions)
     frame = frame.with_columns(
         activity=name_of(pl.Series(activity), STATES),
         since=dates_of(since),
@@ -116,9 +117,11 @@ def stages(
 
 
 def described(
-    user_ids: pl.Series, f: Facts, p: Path, which: Long, *, day: Long, definitions: StageDefinitions
+    user_ids: pl.Series, f: Facts, p: Path, *, definitions: StageDefinitions
 ) -> pl.DataFrame:
-    """Return names, numbers and the rule for some rows of the path, each as of ``day``. [k].
+    """Return names, numbers and the rule for rows of a path, each as of its ``begin``. [k].
+
+    ``p.row`` must be the newest user-day by then: it is where the numbers are read.
 
     Returns
     -------
@@ -126,15 +129,15 @@ def described(
         user_id, date, stage, product_stage, overlay, rule, gap_days, last_active, orders,
         key_actions, joined, own_gaps, at_risk_after_days.
     """
-    at = p.row[which]  # [k] user-days
+    at = p.row  # [k] user-days
     seen = f.last_active[at] > -NEVER
     ended = f.churned_from[at] < f.last_active[at] + definitions.churned_gap_days
     frame = pl.DataFrame(
         {
-            "user_id": user_ids.gather(p.user[which]),
-            "date": dates_of(day),
-            "product_stage": name_of(pl.Series(p.product[which]), PRODUCT_STAGES),
-            "overlay": name_of(pl.Series(p.overlay[which]) - 1, OVERLAYS),
+            "user_id": user_ids.gather(p.user),
+            "date": dates_of(p.begin),
+            "product_stage": name_of(pl.Series(p.product), PRODUCT_STAGES),
+            "overlay": name_of(pl.Series(p.overlay) - 1, OVERLAYS),
             "last_active": dates_of(f.last_active[at], seen),
             "back": dates_of(f.resurrected_on[at], f.resurrected_on[at] > -NEVER),
             "churned_on": dates_of(f.churned_from[at], f.churned_from[at] < NEVER),

@@ -10,7 +10,7 @@ from lifeloop.lifecycle.daytable import day_table
 from lifeloop.lifecycle.definitions import StageDefinitions
 from lifeloop.lifecycle.frame import collect
 from lifeloop.lifecycle.options import SMALL_CELL, Options, View, opened
-from lifeloop.lifecycle.path import path
+from lifeloop.lifecycle.path import Path, path
 from lifeloop.lifecycle.stages import SHOWN, described, shown_codes
 
 
@@ -79,8 +79,9 @@ def _moves(view: View, d: StageDefinitions) -> pl.DataFrame:
     low, high = view.first_day(view.first), view.last_day(view.last)
     moved = moved[(p.begin[moved] >= low) & (p.begin[moved] <= high)]
     before = np.where(first[moved], -1, shown[moved - 1])
-    told = described(user_ids, f, p, moved, day=p.begin[moved], definitions=d)
     days = p.begin[moved]
+    made = Path(p.row[moved], p.user[moved], days, p.product[moved], p.overlay[moved])
+    told = described(user_ids, f, made, definitions=d)
     periods = {int(day): view.period_of(int(day)) for day in np.unique(days)}
     moves = told.select("date", "user_id", "rule", to="stage").with_columns(
         pl.Series("from", before).replace_strict(

@@ -8,7 +8,6 @@ import polars as pl
 from narwhals.typing import IntoFrame
 
 from lifeloop.errors import InputError
-from lifeloop.lifecycle.calendar import date_of
 from lifeloop.lifecycle.frame import Lazy, collect
 from lifeloop.lifecycle.money import MICRO
 from lifeloop.lifecycle.options import SMALL_CELL, Options, View, opened
@@ -95,14 +94,7 @@ def _people(view: View, table: Lazy, entry: Entry) -> Lazy:
 
 def _ltv(view: View, sizes: pl.DataFrame, cells: pl.DataFrame, margin: float) -> pl.DataFrame:
     keys = [*view.by, "cohort"]
-    cohorts = pl.DataFrame(
-        {"cohort": range(view.first, view.last + 1)}, schema={"cohort": pl.Int64}
-    )
-    if view.by:
-        cohorts = sizes.select(view.by).unique().join(cohorts, how="cross")
-    grid = cohorts.with_columns(
-        age=pl.int_ranges(pl.lit(0), pl.lit(view.last) - pl.col("cohort") + 1)
-    ).explode("age")
+    grid = view.triangle(sizes)
     table = (
         grid.join(sizes, on=keys, how="left")
         .join(cells, on=[*keys, "age"], how="left")
@@ -110,14 +102,12 @@ def _ltv(view: View, sizes: pl.DataFrame, cells: pl.DataFrame, margin: float) ->
         .with_columns(pl.col("n", "net").fill_null(0))
         .with_columns(value=pl.col("net").cum_sum().over(keys) / MICRO * margin)
     )
-    newest = view.last_complete_day
-    at = (table["cohort"] + table["age"]).to_list()
     table = table.with_columns(
         ltv=pl.when(pl.col("n") > 0).then(pl.col("value") / pl.col("n")),
         reason=pl.when(pl.col("n") == 0).then(pl.lit("no users in the cohort")),
-        partial=pl.Series([view.last_day(p) > newest for p in at], dtype=pl.Boolean),
+        partial=view.incomplete(table["cohort"] + table["age"]),
         small=pl.col("n") < SMALL_CELL,
-        cohort=pl.Series([date_of(view.first_day(p)) for p in table["cohort"]], dtype=pl.Date),
+        cohort=view.dates(table["cohort"]),
     )
     return table.select(*keys, "age", "n", "value", "ltv", "reason", "partial", "small")
 
@@ -126,7 +116,7 @@ def _earners(view: View, earned: Lazy, margin: float) -> pl.DataFrame:
     keys = [*view.by, "cohort", "user_id"]
     rows = collect(earned).sort(*keys, "age")
     return rows.with_columns(
-        cohort=pl.Series([date_of(view.first_day(p)) for p in rows["cohort"]], dtype=pl.Date),
+        cohort=view.dates(rows["cohort"]),
         value=pl.col("net").cum_sum().over(keys) / MICRO * margin,
     ).select(*view.by, "cohort", "age", "user_id", "value")
 

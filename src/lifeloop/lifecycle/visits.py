@@ -10,7 +10,7 @@ from narwhals.typing import IntoFrame
 from lifeloop.contracts import Long
 from lifeloop.errors import InputError
 from lifeloop.lifecycle.calendar import days_of
-from lifeloop.lifecycle.frame import Lazy, collect
+from lifeloop.lifecycle.frame import Lazy, collect, distinct
 from lifeloop.lifecycle.options import Options, View, opened
 from lifeloop.lifecycle.rates import with_rate
 from lifeloop.lifecycle.tables import finished, on_grid
@@ -158,7 +158,7 @@ def session_rows(view: View, gap_minutes: float) -> pl.DataFrame:
 
 def _numbered(view: View, gap_us: int) -> Lazy:
     in_order: dict[str, Any] = {"order_by": "t_us"}
-    timed = view.active().select("user_id", *view.by, "t_us")
+    timed = distinct(view.active(), view.log.columns).select("user_id", *view.by, "t_us")
     opens = timed.with_columns(before=nw.col("t_us").shift(1).over("user_id", **in_order))
     opens = opens.with_columns(
         opens=(nw.col("before").is_null() | (nw.col("t_us") - nw.col("before") >= gap_us)).cast(

@@ -6,7 +6,7 @@ import narwhals as nw
 import polars as pl
 
 from lifeloop.errors import InputError
-from lifeloop.lifecycle.frame import Lazy, collect
+from lifeloop.lifecycle.frame import Lazy, collect, distinct
 from lifeloop.lifecycle.options import View
 from lifeloop.lifecycle.rates import with_rate
 from lifeloop.lifecycle.tables import finished, members_of, on_grid
@@ -85,7 +85,7 @@ def day_of_kth(view: View, types: tuple[str, ...], k: int) -> Lazy:
     acts = view.log.frame.filter(nw.col("type").is_in(types))
     if k == 1:
         return acts.group_by("user_id").agg(done=nw.col("day").min())
-    daily = acts.group_by("user_id", "day").agg(times=nw.len())
+    daily = distinct(acts, view.log.columns).group_by("user_id", "day").agg(times=nw.len())
     in_order: dict[str, Any] = {"order_by": "day"}
     so_far = daily.with_columns(so_far=nw.col("times").cum_sum().over("user_id", **in_order))
     return so_far.filter(nw.col("so_far") >= k).group_by("user_id").agg(done=nw.col("day").min())

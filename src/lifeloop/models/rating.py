@@ -1,8 +1,8 @@
 """What rating a person would give: biases plus factors, folded in from the person's own ratings.
 
-    r̂_ui = μ + b_u + b_i + p_u · q_i
+    r̂_ui = μ + σ (b_u + b_i + p_u · q_i)
 
-μ, b_i and q_i are learned; b_u and p_u are solved from the ratings in the request, so a person
+μ, σ, b_i and q_i are learned; b_u and p_u are solved from the ratings in the request, so a person
 unknown in training is the normal path and no row of any person is kept. (Y. Koren, R. Bell,
 C. Volinsky, "Matrix factorization techniques for recommender systems", Computer 42(8), 2009,
 equation 4, solved by alternating least squares with a ridge that grows with the count.)
@@ -41,16 +41,16 @@ class RatingModel:
         Width of p and q; 0 leaves the biases.
     rounds : int
         Alternations.
-    ridge : float
-        Ridge of a person's or item's factors, per rating they have.
+    ridge, ridge_base : float
+        Ridge of a person's or item's factors: per rating they have, and beside that.
     damp_user, damp_item : float
         Ratings of 0 deviation that each person and item is given beforehand.
     """
 
-    factors: int = 10
+    factors: int = 8
     rounds: int = 12
-    ridge: float = 0.1
-    ridge_base: float = 3.0
+    ridge: float = 0.05
+    ridge_base: float = 5.0
     damp_user: float = 5.0
     damp_item: float = 5.0
 
@@ -59,26 +59,28 @@ class RatingModel:
         user, item, rating = _last_ratings(data)
         if not len(rating):
             return _nothing(data.n_items)
-        mean = float(rating.mean())
+        mean, spread = float(rating.mean()), float(rating.std()) or 1.0
+        rating = (rating - mean) / spread  # one ridge suits every scale
         b_user, b_item = np.zeros(data.n_users), np.zeros(data.n_items)
         for _ in range(10):
-            b_item = _bias(item, rating - mean - b_user[user], data.n_items, self.damp_item)
-            b_user = _bias(user, rating - mean - b_item[item], data.n_users, self.damp_user)
+            b_item = _bias(item, rating - b_user[user], data.n_items, self.damp_item)
+            b_user = _bias(user, rating - b_item[item], data.n_users, self.damp_user)
         q = rng.normal(0.0, 0.1, (data.n_items, self.factors))
         p = np.zeros((data.n_users, self.factors))
         for _ in range(self.rounds if self.factors else 0):
-            rest = rating - mean - b_user[user] - b_item[item]
+            rest = rating - b_user[user] - b_item[item]
             p = _ridge(user, q[item], rest, n=data.n_users, ridge=(self.ridge_base, self.ridge))
             q = _ridge(item, p[user], rest, n=data.n_items, ridge=(self.ridge_base, self.ridge))
             told = (p[user] * q[item]).sum(axis=1)
-            b_item = _bias(item, rating - mean - b_user[user] - told, data.n_items, self.damp_item)
-            b_user = _bias(user, rating - mean - b_item[item] - told, data.n_users, self.damp_user)
+            b_item = _bias(item, rating - b_user[user] - told, data.n_items, self.damp_item)
+            b_user = _bias(user, rating - b_item[item] - told, data.n_users, self.damp_user)
         return FittedRating(
             mean=mean,
+            spread=spread,
             item_bias=b_item.astype(np.float32),
             item_factors=q.astype(np.float32),
             item_count=np.bincount(item, minlength=data.n_items).astype(np.int32),
-            scale=np.array([rating.min(), rating.max()], dtype=np.float64),
+            scale=np.array([rating.min(), rating.max()]) * spread + mean,
             damping=np.array([self.damp_user, self.ridge_base, self.ridge]),
         )
 
@@ -88,6 +90,7 @@ class FittedRating:
     """What is known of items; people come with the request."""
 
     mean: float
+    spread: float
     item_bias: Float  # [I]
     item_factors: Float  # [I, f]
     item_count: NDArray[np.int32]  # [I]
@@ -113,14 +116,16 @@ class FittedRating:
         """Return ratings [m] of items ``item_ix`` for the queries ``owner``, clipped to scale."""
         bias, factors = self._folded(queries)
         item_ix = np.asarray(item_ix)
-        raw = self.mean + bias[owner] + self.item_bias[item_ix]
+        raw = bias[owner] + self.item_bias[item_ix]
         raw = raw + (factors[owner] * self.item_factors[item_ix]).sum(axis=1)
+        raw = self.mean + self.spread * raw
         return np.asarray(np.clip(raw, self.scale[0], self.scale[1]))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the whole state."""
         return {
             "mean": ar.number(self.mean),
+            "spread": ar.number(self.spread),
             "item_bias": self.item_bias,
             "item_factors": self.item_factors,
             "item_count": self.item_count,
@@ -133,7 +138,9 @@ class FittedRating:
         """Rebuild from ``arrays``."""
         names = ("item_bias", "item_factors", "item_count", "scale", "damping")
         return cls(
-            mean=ar.read_number(arrays, "mean"), **{name: ar.needed(arrays, name) for name in names}
+            mean=ar.read_number(arrays, "mean"),
+            spread=ar.read_number(arrays, "spread"),
+            **{name: ar.needed(arrays, name) for name in names},
         )
 
     def _rated(self, queries: Queries) -> Long:
@@ -147,7 +154,8 @@ class FittedRating:
         owner = np.repeat(np.arange(n), np.diff(queries.indptr))
         rows = _newest(owner, queries.item_ix, np.flatnonzero(~np.isnan(queries.rating)))
         owner, item = owner[rows], queries.item_ix[rows]
-        left = queries.rating[rows].astype(np.float64) - self.mean - self.item_bias[item]
+        left = (queries.rating[rows].astype(np.float64) - self.mean) / self.spread
+        left = left - self.item_bias[item]
         bias, factors = _bias(owner, left, n, damp), np.zeros((n, width))
         q = self.item_factors[item].astype(np.float64)
         for _ in range(3 if width else 0):
@@ -179,20 +187,25 @@ def _ridge(
     """Return [n, f]: per group the ridge regression of y on x, λ = base + per_row · rows."""
     width = x.shape[1]
     order = np.argsort(group, kind="stable")
-    bounds = np.searchsorted(group[order], np.arange(n + 1))
     x, y = x[order], y[order]
-    solved = np.zeros((n, width))
-    for g in np.flatnonzero(np.diff(bounds)):
+    bounds = np.searchsorted(group[order], np.arange(n + 1))
+    held = np.flatnonzero(np.diff(bounds))  # groups that have rows
+    gram = np.empty((len(held), width, width))
+    right = np.empty((len(held), width))
+    for place, g in enumerate(held):
         rows = x[bounds[g] : bounds[g + 1]]  # [r, f]
-        gram = rows.T @ rows
-        gram[np.diag_indices(width)] += ridge[0] + ridge[1] * len(rows)
-        solved[g] = np.linalg.solve(gram, rows.T @ y[bounds[g] : bounds[g + 1]])
+        gram[place] = rows.T @ rows
+        right[place] = y[bounds[g] : bounds[g + 1]] @ rows
+    gram[:, range(width), range(width)] += (ridge[0] + ridge[1] * np.diff(bounds)[held])[:, None]
+    solved = np.zeros((n, width))
+    solved[held] = np.linalg.solve(gram, right[:, :, None])[:, :, 0]
     return solved
 
 
 def _nothing(n_items: int) -> FittedRating:
     return FittedRating(
         mean=0.0,
+        spread=1.0,
         item_bias=np.zeros(n_items, np.float32),
         item_factors=np.zeros((n_items, 0), np.float32),
         item_count=np.zeros(n_items, np.int32),

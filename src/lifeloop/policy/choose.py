@@ -60,20 +60,17 @@ def choose(
     _check(scores, allowed, state)
     column = _column(similarity, len(scores))
     eligible = allowed & (scores > -np.inf)
+    base = _scaled(scores, state.scale)  # [m]
     n_picks = min(max(k, 0), int(eligible.sum()))
-    top = scores[eligible].max() if n_picks else 0.0
-    with np.errstate(over="ignore"):  # a gap too large to hold is simply never drawn
-        gap = np.where(eligible, (scores - top) / state.scale, -np.inf)  # [m] ≤ 0
-        base = np.clip(top / state.scale, -1e300, 1e300)
     picked, propensity, utility = [], [], []
     closest = np.full(len(scores), -np.inf)
     for position in range(n_picks):
         penalty = state.diversity * closest if position and state.diversity else 0.0
-        a = np.where(eligible, gap - penalty, -np.inf)
+        a = np.where(eligible, base - penalty, -np.inf)
         j, p = _drawn(a, state.temperature, rng)
         picked.append(j)
         propensity.append(p)
-        utility.append(max(float(base + a[j]), -1e300))
+        utility.append(float(a[j]))
         eligible[j] = False
         if state.diversity and position + 1 < n_picks:
             closest = np.maximum(closest, column(j))
@@ -105,20 +102,26 @@ def propensities(
     _check(scores, allowed, state)
     column = _column(similarity, len(scores))
     eligible = allowed & (scores > -np.inf)
+    base = _scaled(scores, state.scale)
     found = np.zeros(len(picked))
-    top = scores[eligible].max() if eligible.any() else 0.0
-    with np.errstate(over="ignore"):
-        gap = np.where(eligible, (scores - top) / state.scale, -np.inf)
     closest = np.full(len(scores), -np.inf)
     for position, j in enumerate(picked):
         if not eligible[j]:
             break
         penalty = state.diversity * closest if position and state.diversity else 0.0
-        found[position] = _softmax(np.where(eligible, gap - penalty, -np.inf), state.temperature)[j]
+        found[position] = _softmax(np.where(eligible, base - penalty, -np.inf), state.temperature)[
+            j
+        ]
         eligible[j] = False
         if state.diversity:
             closest = np.maximum(closest, column(j))
     return found
+
+
+def _scaled(scores: Double, scale: float) -> Double:
+    # beyond 1e300 utilities count as equal, so that no difference of two is undefined
+    with np.errstate(over="ignore"):
+        return np.asarray(np.clip(scores / scale, -1e300, 1e300))
 
 
 def _drawn(a: Double, temperature: float, rng: np.random.Generator) -> tuple[int, float]:

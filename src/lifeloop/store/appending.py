@@ -12,6 +12,7 @@ newer one.
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -168,11 +169,13 @@ def _lookup(backend: Backend, con: sa.Connection, ids: pl.Series) -> pl.DataFram
     schema = {"event_id": pl.String, "stored": pl.Binary}
     if not len(ids):
         return pl.DataFrame(schema=schema)
-    query = sa.select(events.c.event_id, events.c.content).where(
-        events.c.event_id.in_(backend.listed(ids.to_list()))
-    )
-    found = [tuple(row) for row in con.execute(query)]
+    found = backend.fetch(con, _contents_of(backend.listed), {"ids": backend.packed(ids.to_list())})
     return pl.DataFrame(found, schema=schema, orient="row")
+
+
+@cache
+def _contents_of(listed: sa.Select[Any]) -> sa.Select[Any]:
+    return sa.select(events.c.event_id, events.c.content).where(events.c.event_id.in_(listed))
 
 
 # ---------------------------------------------------------------- storing
@@ -230,11 +233,19 @@ def _chains(
     backend: Backend, con: sa.Connection, roots: list[str]
 ) -> dict[tuple[str, str | None], int]:
     """Return the newest row of every order under each contested event id."""
-    columns = (events.c.seq, events.c.event_id, events.c.refers_to, events.c.order_id)
-    found: list[Any] = []
-    for column in (events.c.event_id, events.c.refers_to):
-        found += con.execute(sa.select(*columns).where(column.in_(backend.listed(roots))))
+    values = {"ids": backend.packed(roots)}
+    found = [
+        row
+        for column in ("event_id", "refers_to")
+        for row in backend.fetch(con, _chain_of(column, backend.listed), values)
+    ]
     return {(root or own, order): seq for seq, own, root, order in sorted(found)}
+
+
+@cache
+def _chain_of(column: str, listed: sa.Select[Any]) -> sa.Select[Any]:
+    names = ("seq", "event_id", "refers_to", "order_id")
+    return sa.select(*(events.c[name] for name in names)).where(events.c[column].in_(listed))
 
 
 def _quarantined(bad: pl.DataFrame, why: pl.Series, *, lines: bool) -> Iterable[QuarantinedRow]:

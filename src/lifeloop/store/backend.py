@@ -32,8 +32,13 @@ class Backend(Protocol):
         """Let this thread's writes become durable together, at the end of the block."""
         ...
 
-    def listed(self, values: Sequence[str]) -> sa.Select[Any]:
-        """Return any number of texts as a one-column subquery, for ``IN``."""
+    @property
+    def listed(self) -> sa.Select[Any]:
+        """Any number of texts as a one-column subquery over the parameter ``ids``, for ``IN``."""
+        ...
+
+    def packed(self, values: Sequence[str]) -> object:
+        """Return texts as the parameter ``ids`` of ``listed``."""
         ...
 
     def insert(self, con: sa.Connection, table: sa.Table, rows: pl.DataFrame) -> None:

@@ -96,7 +96,7 @@ def _fault(con: sa.Connection, anonymous_id: str, user_id: str, linked: str | No
 def _is_known_user(con: sa.Connection, name: str) -> bool:
     return any(
         con.execute(sa.select(table.c.seq).where(table.c.user_id == name).limit(1)).first()
-        for table in (users, events)
+        for table in (users, events, links)
     )
 
 

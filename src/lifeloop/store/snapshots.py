@@ -1,7 +1,5 @@
 """Everything known at one moment, as frames."""
 
-from typing import Any
-
 import polars as pl
 import sqlalchemy as sa
 
@@ -43,7 +41,8 @@ def _events(backend: Backend, *, as_of_us: int | None, seq: int) -> pl.DataFrame
     if as_of_us is not None:
         query = query.where(sa.or_(events.c.t_us.is_(None), events.c.t_us < bound(as_of_us)))
     frame = backend.frame(query, STORED_EVENT_SCHEMA)
-    replaced = _small(backend, sa.select(superseded.c.seq).where(superseded.c.by_seq <= seq))
+    older = sa.select(superseded.c.seq).where(superseded.c.by_seq <= seq)
+    replaced = backend.frame(older, {"seq": pl.Int64})
     if replaced.height:
         frame = frame.join(replaced, on="seq", how="anti")
     return _resolved(backend, frame, seq=seq).sort("user_id", "t_us", "seq")
@@ -59,7 +58,3 @@ def _resolved(backend: Backend, frame: pl.DataFrame, *, seq: int) -> pl.DataFram
     return frame.join(known, on="anonymous_id", how="left").select(
         pl.col(name) if name != "user_id" else person.alias("user_id") for name in frame.columns
     )
-
-
-def _small(backend: Backend, query: sa.Select[Any]) -> pl.DataFrame:
-    return backend.frame(query, {"seq": pl.Int64})

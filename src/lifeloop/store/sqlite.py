@@ -38,6 +38,10 @@ _LIVE = ("PRAGMA synchronous=FULL", "PRAGMA wal_autocheckpoint=2000")
 _BULK = ("PRAGMA synchronous=NORMAL", "PRAGMA wal_autocheckpoint=16000")
 
 
+_IDS = sa.func.json_each(sa.bindparam("ids", type_=sa.Text)).table_valued("value")
+_LISTED: sa.Select[Any] = sa.select(_IDS.c.value)
+
+
 class SqliteBackend:
     """One SQLite file. Safe to share between threads; not across a fork."""
 
@@ -84,10 +88,14 @@ class SqliteBackend:
             if not self._bulk.depth:
                 self._settle()
 
-    def listed(self, values: Sequence[str]) -> sa.Select[Any]:
-        """Return texts as a subquery; as JSON there is no limit on their number."""
-        table = sa.func.json_each(json.dumps(list(values))).table_valued("value")
-        return sa.select(table.c.value)
+    @property
+    def listed(self) -> sa.Select[Any]:
+        """Texts as a subquery over one JSON parameter, so that there is no limit on them."""
+        return _LISTED
+
+    def packed(self, values: Sequence[str]) -> str:
+        """Return texts as JSON."""
+        return json.dumps(list(values))
 
     def insert(self, con: sa.Connection, table: sa.Table, rows: pl.DataFrame) -> None:
         """Insert rows by one prepared statement over the columns that hold anything."""
@@ -122,10 +130,10 @@ class SqliteBackend:
                 return _framed(rows, schema)
         try:
             return self._copied(sql, values, schema, head=rows)
-        except (sqlite3.OperationalError, OSError) as error:
-            if not _no_space(error) and not isinstance(error, OSError):
-                raise
-        with _told(self.path), self._reader.begin() as con:  # no room for a copy: read by rows
+        except (sqlite3.Error, OSError):
+            # Most likely no room for the copy. Anything worse is met and told again below.
+            pass
+        with _told(self.path), self._reader.begin() as con:
             cursor = _driver(con).execute(sql, values)
             return pl.concat([_framed(part, schema) for part in _parts(cursor)])
 

@@ -3,6 +3,8 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -10,10 +12,10 @@ import polars as pl
 import sqlalchemy as sa
 
 from lifeloop.contracts import IngestReport, QuarantinedRow
+from lifeloop.events.canonical import canonical_rows
 from lifeloop.events.records import ITEM_SCHEMA, USER_SCHEMA, Item, User
 from lifeloop.store import clock, quarantine
-from lifeloop.store.backend import Backend, bound
-from lifeloop.store.contents import row_contents
+from lifeloop.store.backend import LAST, Backend, bound
 from lifeloop.store.rows import LINE, conformed, holds_nul, not_finite, reasons, refused
 from lifeloop.store.tables import items, users
 
@@ -44,15 +46,13 @@ def put(backend: Backend, kind: Kind, frame: pl.DataFrame, *, received_us: int) 
         f"missing_{kind.key}": pl.col(kind.key).fill_null("") == "",
         "bad_number": not_finite(kind.schema),
         "nul_character": holds_nul(kind.schema),
-        "bad_json": pl.Series(faults),
+        "bad_json": pl.lit(faults),
     }
-    why = refused(
-        rows,
-        {name: rule if isinstance(rule, pl.Expr) else pl.lit(rule) for name, rule in rules.items()},
-    )
+    why = refused(rows, rules)
     bad, rows = rows.filter(why.is_not_null()), rows.filter(why.is_null())
-    contents = row_contents(rows.select(list(kind.schema))).str.decode("hex")
-    rows = rows.with_columns(contents.alias("content"))
+    texts = canonical_rows(rows, list(kind.schema))
+    contents = [blake2b(text.encode(), digest_size=16).digest() for text in texts]
+    rows = rows.with_columns(pl.Series("content", contents, dtype=pl.Binary))
     with backend.write() as con:
         new = _changed(backend, con, kind, rows)
         before = clock.take(con, new.height)
@@ -109,14 +109,22 @@ def known_at(kind: Kind, seq: int | None) -> sa.Select[Any]:
 def _read(
     backend: Backend, con: sa.Connection, kind: Kind, ids: Sequence[str], seq: int | None
 ) -> dict[str, dict[str, Any]]:
+    query = _newest_of(kind.name, tuple(kind.schema), backend.listed)
+    values = {"ids": backend.packed(ids), "known": bound(seq)}
+    rows = (dict(zip(kind.schema, row, strict=True)) for row in backend.fetch(con, query, values))
+    return {row[kind.key]: _fields(row) for row in rows}
+
+
+@cache
+def _newest_of(name: str, columns: tuple[str, ...], listed: sa.Select[Any]) -> sa.Select[Any]:
+    kind = {"user": USERS, "item": ITEMS}[name]
     table, key = kind.table, kind.table.c[kind.key]
     newest = (
         sa.select(sa.func.max(table.c.seq))
-        .where(key.in_(backend.listed(list(ids))), table.c.seq <= bound(seq))
+        .where(key.in_(listed), table.c.seq <= sa.bindparam("known"))
         .group_by(key)
     ).scalar_subquery()
-    query = sa.select(*(table.c[name] for name in kind.schema)).where(table.c.seq.in_(newest))
-    return {row._mapping[kind.key]: _fields(dict(row._mapping)) for row in con.execute(query)}
+    return sa.select(*(table.c[name] for name in columns)).where(table.c.seq.in_(newest))
 
 
 def _fields(row: dict[str, Any]) -> dict[str, Any]:
@@ -129,15 +137,10 @@ def _fields(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _changed(backend: Backend, con: sa.Connection, kind: Kind, rows: pl.DataFrame) -> pl.DataFrame:
-    table, key = kind.table, kind.table.c[kind.key]
-    newest = (
-        sa.select(sa.func.max(table.c.seq))
-        .where(key.in_(backend.listed(rows[kind.key].to_list())))
-        .group_by(key)
-    ).scalar_subquery()
-    query = sa.select(key, table.c.content).where(table.c.seq.in_(newest))
+    query = _newest_of(kind.name, (kind.key, "content"), backend.listed)
+    values = {"ids": backend.packed(rows[kind.key].to_list()), "known": LAST}
     stored = pl.DataFrame(
-        [tuple(row) for row in con.execute(query)],
+        backend.fetch(con, query, values),
         schema={kind.key: pl.String, "stored": pl.Binary},
         orient="row",
     )
@@ -146,7 +149,7 @@ def _changed(backend: Backend, con: sa.Connection, kind: Kind, rows: pl.DataFram
     return rows.filter((pl.col("content") != before).fill_null(True))
 
 
-def _canonical(rows: pl.DataFrame, kind: Kind) -> tuple[pl.DataFrame, list[bool]]:
+def _canonical(rows: pl.DataFrame, kind: Kind) -> tuple[pl.DataFrame, pl.Series]:
     """Write JSON one way, so that the order of its keys is not a change."""
     faults = [False] * rows.height
     for name in (n for n in _JSON if n in kind.schema):
@@ -162,7 +165,7 @@ def _canonical(rows: pl.DataFrame, kind: Kind) -> tuple[pl.DataFrame, list[bool]
             for held in rows["categories"].to_list()
         ]
         rows = rows.with_columns(pl.Series("categories", lists, dtype=pl.String))
-    return rows, faults
+    return rows, pl.Series(faults, dtype=pl.Boolean)
 
 
 def _json_object(text: str | None) -> tuple[str | None, bool]:

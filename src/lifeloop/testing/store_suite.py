@@ -450,16 +450,21 @@ class StoreContract:
             "linked_to_another",
         )
 
-    @pytest.mark.parametrize("how", ["events", "profile"])
+    @pytest.mark.parametrize("how", ["events", "profile", "link"])
     def test_two_known_users_never_merge(self, store: SqlStore, how: str) -> None:
         if how == "events":
             store.append(event_rows(replace(VIEW, user_id="other")), received_us=NOW)
-        else:
+        elif how == "profile":
             store.put_users(frame_of([User(user_id="other")], USER_SCHEMA), received_us=NOW)
+        else:
+            store.identify("device", "other", received_us=NOW)
+        links = store.counts()["links"]
         with pytest.raises(IdentityRefused, match="never merge"):
             store.identify("other", "u", received_us=NOW)
         assert store.identity_audit()[0]["reason"] == "two_known_users"
-        assert store.counts()["links"] == 0
+        assert store.counts()["links"] == links
+        # A device that sends the account's id as its own is that account.
+        assert store.identify("other", "other", received_us=NOW).status == "linked"
 
     @pytest.mark.parametrize(
         "name", ["null", "NULL", " Undefined ", "anonymous", "0", "", "  ", "none", "NaN"]

@@ -64,7 +64,9 @@ def named_columns(lines: Iterable[str], names: tuple[str, ...], mark: str) -> pl
     rows = [line.split(mark, len(names) - 1) for line in lines if line.strip()]
     return pl.DataFrame(
         {
-            name: pl.Series([row[i].strip() if i < len(row) else "" for row in rows], dtype=pl.String)
+            name: pl.Series(
+                [row[i].strip() if i < len(row) else "" for row in rows], dtype=pl.String
+            )
             for i, name in enumerate(names)
         }
     )

@@ -6,18 +6,59 @@ import polars as pl
 
 from lifeloop.events.datasets.dataset import Dataset, Part, named_columns, options_of, written
 
-_GENRES = (
-    "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy "
-    "Film-Noir Horror Musical Mystery Romance Sci-Fi Thriller War Western"
-).split()
-_AGES = {"1": "under 18", "18": "18-24", "25": "25-34", "35": "35-44", "45": "45-49",
-         "50": "50-55", "56": "56+"}
-_OCCUPATIONS = (
-    "other|academic/educator|artist|clerical/admin|college/grad student|customer service|"
-    "doctor/health care|executive/managerial|farmer|homemaker|K-12 student|lawyer|programmer|"
-    "retired|sales/marketing|scientist|self-employed|technician/engineer|tradesman/craftsman|"
-    "unemployed|writer"
-).split("|")
+_GENRES = [
+    "unknown",
+    "Action",
+    "Adventure",
+    "Animation",
+    "Children's",
+    "Comedy",
+    "Crime",
+    "Documentary",
+    "Drama",
+    "Fantasy",
+    "Film-Noir",
+    "Horror",
+    "Musical",
+    "Mystery",
+    "Romance",
+    "Sci-Fi",
+    "Thriller",
+    "War",
+    "Western",
+]
+_AGES = {
+    "1": "under 18",
+    "18": "18-24",
+    "25": "25-34",
+    "35": "35-44",
+    "45": "45-49",
+    "50": "50-55",
+    "56": "56+",
+}
+_OCCUPATIONS = [
+    "other",
+    "academic/educator",
+    "artist",
+    "clerical/admin",
+    "college/grad student",
+    "customer service",
+    "doctor/health care",
+    "executive/managerial",
+    "farmer",
+    "homemaker",
+    "K-12 student",
+    "lawyer",
+    "programmer",
+    "retired",
+    "sales/marketing",
+    "scientist",
+    "self-employed",
+    "technician/engineer",
+    "tradesman/craftsman",
+    "unemployed",
+    "writer",
+]
 _ASKED = "ratings only: no plays, no sign-ups; MovieLens asks for ratings of films seen earlier"
 
 
@@ -69,12 +110,27 @@ def ml_1m(folder: Path, work: Path) -> Dataset:
     films = named_columns(_lines(folder / "movies.dat"), ("item_id", "title", "genres"), "::")
     films = films.with_columns(kind=pl.lit("film"))
     if (folder / "movies_extrainfos.dat").is_file():
-        names = ("item_id", "_title", "_year", "certificate", "released", "_genres", "director",
-                 "_writers", "actors", "description", "_poster")
-        more = named_columns(_lines(folder / "movies_extrainfos.dat"), names, "::").unique("item_id")
+        names = (
+            "item_id",
+            "_title",
+            "_year",
+            "certificate",
+            "released",
+            "_genres",
+            "director",
+            "_writers",
+            "actors",
+            "description",
+            "_poster",
+        )
+        more = named_columns(_lines(folder / "movies_extrainfos.dat"), names, "::").unique(
+            "item_id"
+        )
         films = films.join(
             more.select(n for n in names if not n.startswith("_")),
-            on="item_id", how="left", maintain_order="left",
+            on="item_id",
+            how="left",
+            maintain_order="left",
         )
     parts = [Part("item", written(films, work / "films.parquet"), options_of(source=source))]
     if (folder / "users.dat").is_file():

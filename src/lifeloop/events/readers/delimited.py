@@ -118,4 +118,3 @@ def _after_header(data: bytes, dialect: Dialect) -> tuple[bytes, int]:
         if not blank:
             break
     return data[at:], line
-

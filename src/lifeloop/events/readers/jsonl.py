@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from lifeloop.errors import InputError, UnreadableFile
-from lifeloop.events.fields import FIELDS, Kind, field_of, mapped_columns
-from lifeloop.events.parse import as_text, consent_purpose
+from lifeloop.errors import UnreadableFile
+from lifeloop.events.fields import FIELDS, Kind, consent_purpose, field_of, mapped_columns
+from lifeloop.events.parse import as_text
 from lifeloop.events.problems import NO_ROWS, refusal
 from lifeloop.events.readers.batch import RawBatch, ReadOptions
 from lifeloop.events.readers.leftovers import dumps
@@ -136,6 +137,9 @@ def _named(
         if name in mapping:
             fields[mapping[name]] = value
             return True
+        if kind == "user" and consent_purpose(name):
+            fields[name] = value
+            return True
         found = field_of(name, kind)
         if found is None or found[0] in taken:
             return False
@@ -203,6 +207,9 @@ class _Batch:
             )
             return
         fields, extras = named(record)
+        if fields.get("unit_price") is not None:  # events only keep the value of the line
+            with suppress(TypeError, ValueError):
+                extras["unit_price"] = float(fields["unit_price"])
         self._rows.append(fields)
         self._extras.append(dumps(extras) if extras else None)
         self._lines.append(line)
@@ -215,8 +222,9 @@ class _Batch:
                 for name in names
             }
         )
-        if self._rows and not names:
-            frame = pl.DataFrame({"context" if self._kind == "event" else "attributes": self._extras})
+        if self._rows and not names:  # a frame needs a column to have a height
+            blank = pl.Series([None] * len(self._rows), dtype=pl.String)
+            frame = pl.DataFrame({FIELDS[self._kind][1]: blank})
         raw = RawBatch(
             frame,
             np.array(self._lines, np.int64),

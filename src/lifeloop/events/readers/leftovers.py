@@ -5,7 +5,7 @@ row gives the same content whichever way it came in.
 """
 
 import json
-import math
+from math import isfinite
 from typing import Any
 
 import polars as pl
@@ -73,20 +73,17 @@ def _values(values: pl.Series) -> pl.Series:
         return _strings(values.dt.cast_time_unit("us").dt.strftime("%Y-%m-%dT%H:%M:%S%.6f%Z"))
     if kind == pl.Date:
         return _strings(values.dt.strftime("%Y-%m-%d"))
-    texts = [_one(value) for value in values.to_list()]
+    if kind.is_float():
+        texts = [None if v is None or not isfinite(v) else repr(v) for v in values.to_list()]
+    else:
+        texts = [None if v is None else dumps(v) for v in values.to_list()]
     return pl.Series(values.name, texts, dtype=pl.String)
 
 
 def _strings(values: pl.Series) -> pl.Series:
-    if values.str.contains("[\\x00-\\x1f\"\\\\\x7f]").any():
+    if values.str.contains('[\\x00-\\x1f"\\\\\x7f]').any():
         texts = values.to_list()
         dumped = [None if t is None else json.dumps(t, ensure_ascii=False) for t in texts]
         return pl.Series(values.name, dumped, dtype=pl.String)
     quoted = pl.concat_str(pl.lit('"'), values.alias("value"), pl.lit('"'))
     return pl.select(quoted).to_series()
-
-
-def _one(value: Any) -> str | None:
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return None
-    return dumps(value)

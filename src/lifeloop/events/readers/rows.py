@@ -70,8 +70,10 @@ def cut_rows(
     if not quoting:
         whole, rest = data[:end].replace(mark, b"\x1f"), data[end:]
         fast = _fast(whole, columns, b"\x1f", line, quoting=False)
-        return Rows(fast.frame, fast.lines, fast.bad, rest, fast.next_line) if fast else _careful(
-            data, columns, delimiter, line, final=final
+        return (
+            Rows(fast.frame, fast.lines, fast.bad, rest, fast.next_line)
+            if fast
+            else _careful(data, columns, delimiter, line, final=final)
         )
     if b'"' in data:
         end = _balanced_end(data, end)
@@ -109,11 +111,12 @@ def _fast(
             return None
         ends = newlines[np.searchsorted(quotes, newlines) % 2 == 0]
         marks = marks[np.searchsorted(quotes, marks) % 2 == 0]
-    starts = np.r_[0, ends[:-1] + 1]
-    numbers = line + np.searchsorted(newlines, starts)  # [rows], also past quoted newlines
+    starts: NDArray[np.int64] = np.concatenate(([0], ends[:-1] + 1)).astype(np.int64)
+    # [rows], also past quoted newlines
+    numbers: NDArray[np.int64] = np.searchsorted(newlines, starts).astype(np.int64) + line
     blank = ends == starts
     found = np.diff(np.r_[0, np.searchsorted(marks, ends)]) + 1
-    why = np.where(found != len(columns), "column_count", "")
+    why = np.where(found != len(columns), "column_count", "").astype("U16")
     if b"\0" in data:
         holds = np.searchsorted(ends, np.flatnonzero(array == 0))
         why[holds] = "nul_character"
@@ -124,13 +127,17 @@ def _fast(
         BadRow(int(numbers[i]), str(why[i]), _shown(data[int(starts[i]) : int(ends[i])], mark))
         for i in np.flatnonzero((why != "") & ~blank).tolist()
     )
-    kept = data if sound.all() else b"".join(
-        [data[int(starts[i]) : int(ends[i]) + 1] for i in np.flatnonzero(sound).tolist()]
+    kept = (
+        data
+        if sound.all()
+        else b"".join(
+            [data[int(starts[i]) : int(ends[i]) + 1] for i in np.flatnonzero(sound).tolist()]
+        )
     )
     frame = _parsed(kept, columns, mark, quoting=quoting)
     if frame is None or frame.height != int(sound.sum()):
         return None
-    return Rows(frame, numbers[sound].astype(np.int64), bad, b"", line + len(newlines))
+    return Rows(frame, numbers[sound], bad, b"", line + len(newlines))
 
 
 def _regular(array: NDArray[np.uint8], quotes: NDArray[np.int64], mark: int) -> bool:
@@ -139,16 +146,15 @@ def _regular(array: NDArray[np.uint8], quotes: NDArray[np.int64], mark: int) -> 
         return False
     opens, closes = quotes[0::2], quotes[1::2]
     before = np.where(opens > 0, array[opens - 1], _NEWLINE)
-    after = np.where(closes + 1 < len(array), array[np.minimum(closes + 1, len(array) - 1)], 10)
+    following = np.minimum(closes + 1, len(array) - 1)
+    after = np.where(closes + 1 < len(array), array[following], _NEWLINE)
     return bool(
         np.isin(before, (mark, _NEWLINE, _QUOTE)).all()
         and np.isin(after, (mark, _NEWLINE, _QUOTE, _RETURN)).all()
     )
 
 
-def _undecodable(
-    data: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]
-) -> list[int]:
+def _undecodable(data: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> list[int]:
     if data.isascii():
         return []
     try:
@@ -188,6 +194,8 @@ def _parsed(
     if frame.width != len(columns):
         return None
     frame.columns = list(columns)
+    if quoting and b'""' in data:  # a quoted nothing is nothing, as in the careful way
+        frame = frame.with_columns(pl.when(pl.all() != "").then(pl.all()))
     return frame
 
 
@@ -218,9 +226,7 @@ def _careful(
             cells.append(row)
             numbers.append(line + i)
         i += taken
-    return Rows(
-        _frame(cells, columns), np.array(numbers, np.int64), tuple(bad), rest, line + i
-    )
+    return Rows(_frame(cells, columns), np.array(numbers, np.int64), tuple(bad), rest, line + i)
 
 
 def _record(
@@ -228,7 +234,7 @@ def _record(
 ) -> tuple[int, list[str], str]:
     """Return lines taken, cells, and why it is no row ("" for a row or a blank line)."""
     first = lines[start]
-    if not first.strip():
+    if not first:
         return 1, [], ""
     text = b""
     for taken, piece in enumerate(lines[start : start + MOST_LINES], start=1):

@@ -67,10 +67,13 @@ def _is_header(
     positions = [int(column) for column in mapping.values() if column.isdecimal()]
     if positions and not rest:
         return False
-    return any(
-        all(len(row) > i and _NUMERIC.match(row[i] or "x") for row in rest) and rest
-        for i in range(len(first))
-    ) or not positions
+    return (
+        any(
+            all(len(row) > i and _NUMERIC.match(row[i] or "x") for row in rest) and rest
+            for i in range(len(first))
+        )
+        or not positions
+    )
 
 
 def _cells(line: str, delimiter: str) -> list[str]:

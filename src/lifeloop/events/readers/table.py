@@ -71,12 +71,20 @@ def _raw(
     return RawBatch(
         frame.select(**{ours: pl.col(theirs) for ours, theirs in plan.fields.items()}),
         table.lines,
-        json_objects(frame.select(plan.extras)) if plan.extras else None,
+        _extras(frame, plan),
         bad,
         notes,
         table.bytes_read,
         frozenset(ours for ours, theirs in plan.fields.items() if theirs.endswith("_us")),
     )
+
+
+def _extras(frame: pl.DataFrame, plan: Columns) -> pl.Series | None:
+    """The columns that are not ours; a unit price too, because events only keep the value."""
+    kept = [pl.col(name) for name in plan.extras]
+    if (column := plan.fields.get("unit_price")) is not None:
+        kept.append(pl.col(column).cast(pl.Float64, strict=False).alias("unit_price"))
+    return json_objects(frame.select(kept)) if kept else None
 
 
 def _planned(table: Table, kind: Kind, options: ReadOptions) -> Columns:
