@@ -1,10 +1,7 @@
-"""The parts of one request: fold the history, mask, score, choose, explain. The loop calls them."""
+"""From a request to its answer: score, choose, record, explain. The loop calls these in order."""
 
-import hashlib
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -18,57 +15,19 @@ from lifeloop.contracts import (
     Int,
     PolicyState,
     Prediction,
-    Queries,
     Recommendation,
     Recommendations,
     Slate,
 )
-from lifeloop.errors import InputError, UnknownId
+from lifeloop.errors import UnknownId
 from lifeloop.events.records import Item
 from lifeloop.explain import Facts, Happened, explain
 from lifeloop.model import Catalogue, Model
 from lifeloop.models import Scored, queries
-from lifeloop.models.data import age_days
 from lifeloop.models.retrieve.popularity import FittedPopularity
 from lifeloop.models.retrieve.topk import NO_HISTORY
-from lifeloop.policy import Combined, choose, combine, outside_repeat_window, say_shortfall
-
-CONTEXT_TEXT = ("query", "search", "interests", "category")
-"""Context keys that are read as text. ``items`` are items just looked at; the rest is logged."""
-
-MAX_K = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """Who asks, when, in what situation; ``seq`` is what the store knew."""
-
-    request_id: str
-    user_id: str
-    t_us: int
-    seq: int
-    rng_seed: int
-    context: Mapping[str, Any]
-
-    @classmethod
-    def of(
-        cls, user_id: str, context: Mapping[str, Any] | None, *, t_us: int, seq: int, seed: int
-    ) -> "Request":
-        """Return a request with an id of its own, and its own seed made of it and ``seed``."""
-        request_id = uuid.uuid4().hex
-        digest = hashlib.blake2b(f"{seed}/{request_id}".encode(), digest_size=7).digest()
-        rng_seed = int.from_bytes(digest, "big")
-        return cls(request_id, user_id, t_us, seq, rng_seed, dict(context or {}))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Asked:
-    """One request as the models see it, and the way back from its events to the history's."""
-
-    queries: Queries
-    item_id: tuple[str, ...]  # [L] item of each query event
-    verb: tuple[str, ...]  # [L] what was done with it
-    text: str | None
+from lifeloop.policy import Combined, choose, say_shortfall
+from lifeloop.request import Asked, Request
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,82 +44,6 @@ class Chosen:
     def slate_ix(self) -> Int:
         """Item indices in the order shown."""
         return self.item_ix[self.slate.picked]
-
-
-def check(user_id: object, k: object, context: object) -> None:
-    """Refuse a request that cannot be answered, with every problem at once."""
-    problems = []
-    if not isinstance(user_id, str) or not user_id:
-        problems.append(f"user_id is {user_id!r}, not a non-empty string")
-    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_K:
-        problems.append(f"k is {k!r}, not a whole number from 1 to {MAX_K}")
-    if context is not None and not isinstance(context, Mapping):
-        problems.append(f"context is {type(context).__name__}, not a mapping")
-    if problems:
-        raise InputError("the request was refused: " + "; ".join(problems))
-
-
-def ask(
-    model: Model,
-    history: History,
-    *,
-    scenario: Scenario,
-    request: Request,
-) -> Asked:
-    """Return the history and the context as one query.
-
-    The newest ``history_limit`` events with evidence are folded in; items newer than the bundle
-    are left out. Items in the context count as looked at just now. Text in the context, or the
-    newest search of a person without any evidence, becomes a vector.
-    """
-    ix = model.catalogue.ix
-    weight = _weights(history, scenario)
-    item = np.array([-1 if i is None else ix.get(i, -1) for i in history.item_id], np.int32)
-    used = np.flatnonzero((item >= 0) & (weight > 0))[-scenario.recommend.history_limit :]
-    looked_at = [i for i in _items_in(request.context) if i in ix]
-    n_more = len(looked_at)
-    text = _text_in(request.context) or (None if len(used) else _searched(history))
-    age = age_days(history.t_us[used], request.t_us)
-    vectors = None
-    if text is not None and model.reader is not None:
-        vectors = model.reader.read(text)[None, :]  # [1, d]
-    verbs = {name: spec.verb or "used" for name, spec in scenario.events.items()}
-    return Asked(
-        queries=queries(
-            [np.concatenate([item[used], [ix[i] for i in looked_at]]).astype(np.int32)],
-            as_of_us=request.t_us,
-            weight=[np.concatenate([weight[used], np.ones(n_more)])],
-            age_days=[np.concatenate([age, np.zeros(n_more)])],
-            rating=[np.concatenate([history.rating[used], np.full(n_more, np.nan)])],
-            vectors=vectors,
-        ),
-        item_id=(*(str(history.item_id[e]) for e in used), *looked_at),
-        verb=(*(verbs.get(history.type[e], "used") for e in used), *["viewed"] * n_more),
-        text=text,
-    )
-
-
-def eligible(
-    catalogue: Catalogue, history: History, *, scenario: Scenario, as_of_us: int
-) -> Combined:
-    """Return which items may be shown to this person now, and how many each rule took."""
-    consumes = frozenset(scenario.recommend.consumes)
-    used = [
-        (catalogue.ix[item], t_us)
-        for kind, item, t_us in zip(history.type, history.item_id, history.t_us, strict=True)
-        if item is not None and kind in consumes and item in catalogue.ix
-    ]
-    masks: dict[str, Bool] = {
-        "not available now": (catalogue.from_us <= as_of_us) & (as_of_us < catalogue.until_us),
-        "out of stock": catalogue.in_stock,
-        "used already and not due again": outside_repeat_window(
-            np.array([i for i, _ in used], np.int32),
-            np.array([t for _, t in used], np.int64),
-            windows_days=catalogue.repeat_days,
-            as_of_us=as_of_us,
-        ),
-    }
-    return combine(masks, n=catalogue.n_items)
 
 
 def choose_slate(
@@ -269,13 +152,16 @@ def recommendations_of(
         amounts = dict(zip(names, scored.amounts(0, ix), strict=True))
         facts = _facts(model, ix, asked.text)
         told = explain(amounts, happened, facts=facts, language=scenario.locale.language)
+        source = sources[place]
+        if told.kind == "history":  # then the part that made the most of the history
+            source = max(amounts, key=lambda name: float(amounts[name][:-1].sum()))
         rows.append(
             Recommendation(
                 item_id=item_id,
                 title=titles.get(item_id),
                 score=float(chosen.score[j]),
                 rank=place + 1,
-                source=sources[place],
+                source=source,
                 reason=told.evidence,
                 propensity=float(chosen.slate.propensity[place]),
                 stage=stage,
@@ -388,52 +274,6 @@ def predict(model: Model, history: History, item_id: str, *, as_of_us: int) -> P
     )
     (told,) = model.rating.predict(asked, np.array([ix], np.int32))
     return Prediction(history.user_id, item_id, told.value, basis=told.basis, reason=told.reason)
-
-
-def _weights(history: History, scenario: Scenario) -> Float:
-    types = scenario.events
-    weight = np.array([types[t].weight if t in types else 0.0 for t in history.type], np.float32)
-    floor = np.array(
-        [
-            types[t].rating_from if t in types and types[t].rating_from is not None else -np.inf
-            for t in history.type
-        ],
-        dtype=np.float64,
-    )
-    with np.errstate(invalid="ignore"):
-        disliked = history.rating < floor
-    weight[disliked | history.is_bot] = 0.0
-    return weight
-
-
-def _items_in(context: Mapping[str, Any]) -> list[str]:
-    given = context.get("items", ())
-    given = [given] if isinstance(given, str) else given
-    if not isinstance(given, Sequence) or not all(isinstance(i, str) for i in given):
-        raise InputError(
-            "context.items is not a list of item ids", got=given, allowed='["id", "id", …]'
-        )
-    return list(given)
-
-
-def _text_in(context: Mapping[str, Any]) -> str | None:
-    told: list[str] = []
-    for key in CONTEXT_TEXT:
-        value = context.get(key)
-        if value is None:
-            continue
-        values = [value] if isinstance(value, str) else value
-        if not isinstance(values, Sequence) or not all(isinstance(v, str) for v in values):
-            raise InputError(
-                f"context.{key} is not text", got=value, allowed="text, or a list of it"
-            )
-        told += values
-    text = " ".join(told).strip()
-    return text or None
-
-
-def _searched(history: History) -> str | None:
-    return next((text for text in reversed(history.text) if text and text.strip()), None)
 
 
 def _vectors(catalogue: Catalogue, item_ix: Int) -> tuple[Float, Bool] | None:

@@ -51,7 +51,7 @@ class Home:
         return cls(folder, chosen.url or f"sqlite:///{folder / DATABASE_FILE}", chosen)
 
 
-def init(folder: Path, *, scenario: str, force: bool = False) -> Path:
+def init(folder: Path, *, scenario: str, zone: str | None = None, force: bool = False) -> Path:
     """Write ``lifeloop.toml`` into a folder; an existing one is kept unless forced.
 
     Returns
@@ -59,7 +59,7 @@ def init(folder: Path, *, scenario: str, force: bool = False) -> Path:
     Path
         The file written.
     """
-    Scenario.load(scenario)
+    locale = Scenario.load(scenario).locale
     path = folder / SETTINGS_FILE
     if path.exists() and not force:
         raise InputError(
@@ -74,9 +74,9 @@ name = "{_plain(folder.resolve().name)}"
 extends = "{scenario}"
 
 [locale]
-currency = "USD"
-zone = "UTC"
-week_start = "monday"
+currency = "{locale.currency}"
+zone = "{zone or locale.zone}"
+week_start = "{locale.week_start}"
 
 # [events.wishlist]          # a type of event of your own
 # weight = 3.0               # evidence of liking, beside view 1 and purchase 8

@@ -6,7 +6,7 @@ from time import time_ns
 from types import TracebackType
 from typing import Any, Self
 
-from lifeloop import answer, intake, learn, overview
+from lifeloop import answer, intake, learn, overview, request
 from lifeloop.config import Scenario
 from lifeloop.contracts import (
     UNTIMED,
@@ -209,10 +209,10 @@ class Lifeloop:
         InputError
             A malformed request.
         """
-        answer.check(user_id, k, context)
+        request.check(user_id, k, context)
         history = self.store.histories([user_id])[0]
         place = self._place(history)
-        request = answer.Request.of(
+        asking = request.Request.of(
             user_id,
             context,
             t_us=self._request_us(history),
@@ -222,19 +222,19 @@ class Lifeloop:
         try:
             model = self.model()
         except NoModel as error:
-            return answer.untrained(request, stage=place.stage, why=str(error))
+            return answer.untrained(asking, stage=place.stage, why=str(error))
         scenario = self.scenario
-        asked = answer.ask(model, history, scenario=scenario, request=request)
-        may = answer.eligible(model.catalogue, history, scenario=scenario, as_of_us=request.t_us)
+        asked = request.ask(model, history, scenario=scenario, request=asking)
+        may = request.eligible(model.catalogue, history, scenario=scenario, as_of_us=asking.t_us)
         chosen, state = answer.choose_slate(
-            model, asked, may, k=k, scenario=scenario, request=request, stage=place.stage
+            model, asked, may, k=k, scenario=scenario, request=asking, stage=place.stage
         )
         decision = answer.decision_of(
             model,
             asked,
             chosen,
             state,
-            request=request,
+            request=asking,
             log_candidates=scenario.recommend.log_candidates,
         )
         self.store.log_decision(decision)

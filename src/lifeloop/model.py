@@ -236,7 +236,7 @@ def open_model(folder: Path, bundle: str) -> Model:
         catalogue=catalogue,
         blend=blend,
         rating=rating,
-        reader=None if text is None else _reader(text),
+        reader=None if text is None else _reader(text, str(loaded.manifest.get("encoder"))),
     )
 
 
@@ -255,7 +255,15 @@ def _encoder(items: pl.DataFrame, settings: Models) -> Encoder | None:
     return TfidfSvd(seed=settings.seed).fit(item_text(items))
 
 
-def _reader(state: Mapping[str, NDArray[Any]]) -> TextReader:
+def _reader(state: Mapping[str, NDArray[Any]], made_by: str) -> TextReader:
     arrays = {k.removeprefix("tfidf."): v for k, v in state.items() if k.startswith("tfidf.")}
-    encoder: Encoder = FittedTfidfSvd.load(arrays) if arrays else E5(prefix="query")
+    here: Encoder = FittedTfidfSvd.load(arrays) if arrays else E5()
+    if here.id != made_by:
+        raise BundleError(
+            "the text encoder is not the one that made this bundle's vectors",
+            got=here.id,
+            allowed=made_by,
+            hint="lifeloop train, or install the version that the bundle names",
+        )
+    encoder = here if arrays else E5(prefix="query")
     return TextReader(encoder=encoder, mean=np.asarray(state["mean"]))

@@ -1,5 +1,6 @@
 import gzip
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -470,3 +471,34 @@ def test_small_floats_warn_about_their_order(tmp_path: Path) -> None:
         schema_overrides={"ts": pl.Float32},
     ).write_parquet(tmp_path / "f.parquet")
     assert any("32-bit" in note for note in whole(tmp_path / "f.parquet").notes)
+
+
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.lists(
+        st.binary(max_size=30).map(
+            lambda b: b.replace(b"\n", b"").replace(b"\r", b"").replace(b'"', b"")
+        ),
+        max_size=6,
+    )
+)
+def test_any_bytes_below_a_header_are_rows_or_reasons(tmp_path: Path, lines: list[bytes]) -> None:
+    good = "bo,茶,view,1511544070".encode()
+    data = b"\n".join([HEAD.strip().encode(), *[good] * 3, *lines, good]) + b"\n"
+    batch = whole(text(tmp_path, data))
+    given_lines = 4 + sum(bool(line) for line in lines)
+    assert batch.frame.height + len(batch.rejected) == given_lines
+    assert batch.frame.height >= 4
+
+
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.binary(max_size=200), st.sampled_from(["f.csv", "f.jsonl", "f.parquet", "f.csv.gz"]))
+def test_no_bytes_raise_anything_but_our_errors(tmp_path: Path, data: bytes, name: str) -> None:
+    starts = {"f.parquet": b"PAR1", "f.csv.gz": b"\x1f\x8b\x08", "f.jsonl": b"{"}
+    path = text(tmp_path, starts.get(name, b"") + data, name)
+    with suppress(InputError):
+        whole(path, default_type="view")

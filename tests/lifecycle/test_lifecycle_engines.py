@@ -65,7 +65,9 @@ def log(seed: int, n: int = 400, users: int = 25) -> pl.DataFrame:
             "t_us": ORIGIN_US + np.sort(rng.integers(0, 58 * DAY_US, n) // 60_000_000 * 60_000_000),
             "type": kind,
             "order_id": [f"o{k}" if k < 60 else None for k in rng.integers(0, 80, n)],
-            "value": [None if v % 10 == 0 else v / 100 for v in rng.integers(-200, 2000, n).tolist()],
+            "value": [
+                None if v % 10 == 0 else v / 100 for v in rng.integers(-200, 2000, n).tolist()
+            ],
             "rating": rating,
             "referrer_id": [f"u{k}" if k < users else None for k in rng.integers(0, 200, n)],
             "is_bot": rng.choice(np.array([True, False, None]), n, p=[0.05, 0.9, 0.05]).tolist(),
@@ -81,7 +83,9 @@ def on_duckdb(frame: pl.DataFrame) -> Any:
     return connection.table("events")
 
 
-@pytest.mark.parametrize("options", [{}, {"grain": "week", "zone": "US/Pacific"}, {"by": "channel"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"grain": "week", "zone": "US/Pacific"}, {"by": "channel"}]
+)
 @pytest.mark.parametrize("name", EVERY)
 def test_polars_and_duckdb_give_the_same_table(name: str, options: dict[str, Any]) -> None:
     events = log(1)

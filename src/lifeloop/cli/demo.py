@@ -27,6 +27,7 @@ class Opened:
 
     name: str
     scenario: str
+    zone: str
     parts: tuple[Part, ...]
     notes: tuple[str, ...]
     links: tuple[tuple[str, str], ...] = ()
@@ -36,7 +37,7 @@ def open_dataset(name: str, work: Path) -> Opened:
     """Return a data set by name or folder; ``world`` is simulated and says so."""
     if name != "world":
         found: Dataset = load(name, work=work)
-        return Opened(found.name, found.scenario, found.parts, found.notes)
+        return Opened(found.name, found.scenario, found.zone, found.parts, found.notes)
     from lifeloop.events import ReadOptions
     from lifeloop.simulate import world, write_world
 
@@ -46,6 +47,7 @@ def open_dataset(name: str, work: Path) -> Opened:
     return Opened(
         name="world (SIMULATED: these people do not exist)",
         scenario="ecommerce",
+        zone="UTC",
         parts=(
             Part("item", files["items"], options),
             Part("user", files["users"], options),
@@ -76,7 +78,7 @@ def run(data: str, folder: Path, *, quiet: bool = False) -> None:
     started = time.perf_counter()
     _emptied(folder)
     found = open_dataset(data, folder / "data")
-    init(folder, scenario=found.scenario)
+    init(folder, scenario=found.scenario, zone=found.zone)
     out.rule(f"lifeloop demo · {found.name}")
     for note in found.notes:
         out.print(f"· {note}", markup=False, highlight=False)

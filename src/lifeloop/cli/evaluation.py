@@ -61,11 +61,13 @@ def evaluate(
 def evaluate_data(data: str, *, progress: "Progress", **options: Any) -> "Report":
     """Import a data set into a throw-away project, through the public path, and measure."""
     from lifeloop.cli.demo import import_dataset, open_dataset
+    from lifeloop.home import init
     from lifeloop.loop import Lifeloop
 
     with tempfile.TemporaryDirectory(prefix="lifeloop-evaluate-") as work:
         found = open_dataset(data, Path(work))
-        with Lifeloop.open(Path(work) / "project", scenario=found.scenario) as loop:
+        init(Path(work) / "project", scenario=found.scenario, zone=found.zone)
+        with Lifeloop.open(Path(work) / "project") as loop:
             import_dataset(loop, found, progress=progress)
             return loop.evaluate(progress=progress, **options)
 

@@ -141,7 +141,7 @@ def session_rows(view: View, gap_minutes: float) -> pl.DataFrame:
     numbered = _numbered(view, gap_us)
     keys = ["user_id", *view.by, "run"]
     runs = numbered.group_by(*keys).agg(
-        start_us=nw.col("t_us").min(), end_us=nw.col("t_us").max(), events=nw.len()
+        start_us=nw.col("t_us").min(), end_us=nw.col("t_us").max(), events=nw.col("events").sum()
     )
     short = collect(runs.filter(nw.col("end_us") - nw.col("start_us") < longest_us)).drop("run")
     long = runs.filter(nw.col("end_us") - nw.col("start_us") >= longest_us).select(*keys)
@@ -158,7 +158,9 @@ def session_rows(view: View, gap_minutes: float) -> pl.DataFrame:
 
 def _numbered(view: View, gap_us: int) -> Lazy:
     in_order: dict[str, Any] = {"order_by": "t_us"}
-    timed = distinct(view.active(), view.log.columns).select("user_id", *view.by, "t_us")
+    # One row per instant: with ties, the two windows below could see different orders.
+    acts = distinct(view.active(), view.log.columns)
+    timed = acts.group_by("user_id", *view.by, "t_us").agg(events=nw.len())
     opens = timed.with_columns(before=nw.col("t_us").shift(1).over("user_id", **in_order))
     opens = opens.with_columns(
         opens=(nw.col("before").is_null() | (nw.col("t_us") - nw.col("before") >= gap_us)).cast(
@@ -166,7 +168,7 @@ def _numbered(view: View, gap_us: int) -> Lazy:
         )
     )
     return opens.with_columns(run=nw.col("opens").cum_sum().over("user_id", **in_order)).select(
-        "user_id", *view.by, "run", "t_us"
+        "user_id", *view.by, "run", "t_us", "events"
     )
 
 
@@ -186,10 +188,11 @@ def _cut(rows: pl.DataFrame, keys: list[str], longest_us: int) -> pl.DataFrame:
             at = after
     first, last = np.array(starts, dtype=np.int64), np.array(ends, dtype=np.int64) - 1
     opened_at = rows[first]
+    so_far = np.append(0, np.cumsum(rows["events"].to_numpy()))
     return opened_at.drop("t_us", "run").with_columns(
         start_us=pl.Series(t_us[first], dtype=pl.Int64),
         end_us=pl.Series(t_us[last], dtype=pl.Int64),
-        events=pl.Series(last - first + 1, dtype=pl.Int64),
+        events=pl.Series(so_far[last + 1] - so_far[first], dtype=pl.Int64),
     )
 
 

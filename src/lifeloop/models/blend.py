@@ -18,8 +18,8 @@ from lifeloop.models.weights import learn_weights, ndcg_at_10
 
 HALF_LIVES: tuple[float | None, ...] = (None, 20.0, 7.0, 3.0)
 """Half-lives of the history, in events, that are tried for each part."""
-TRIED = 400
-"""People on whom half-lives are tried."""
+LEAST_TRIED, LEAST_ASKED, CELLS = 200, 400, 40_000_000
+"""Scores of one part on the whole slice; a large catalogue is validated on fewer people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Blend:
     repeats : bool
         Whether items of the history may be recommended, and so count in validation.
     max_queries : int
-        People validated on at most.
+        People validated on at most; fewer (not under 400) for catalogues above 40,000 items.
     """
 
     parts: tuple[Retriever, ...]
@@ -61,7 +61,7 @@ class Blend:
             horizon=self.horizon,
             share=self.share,
             repeats=self.repeats,
-            max_queries=self.max_queries,
+            max_queries=min(self.max_queries, max(LEAST_ASKED, CELLS // max(1, data.n_items))),
             rng=split_rng,
         )
         rule, notes = self.rule, []
@@ -114,7 +114,7 @@ class Blend:
 def _best_half_life(
     part: FittedRetriever, inner: Holdout, *, repeats: bool
 ) -> tuple[float | None, str]:
-    some = inner.thinned(TRIED)
+    some = inner.thinned(max(LEAST_TRIED, CELLS // 4 // max(1, inner.data.n_items)))
     value: dict[float | None, float] = {
         half_life: validation_ndcg(part.at(half_life), some, repeats=repeats)  # type: ignore[attr-defined]
         for half_life in HALF_LIVES

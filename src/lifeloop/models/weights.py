@@ -102,7 +102,9 @@ def _searched(table: CandidateTable, weights: Double, says: Bool) -> Double:
                 trial = weights.copy()
                 trial[p] = share * largest
                 value = ndcg_at_10(table, trial) if trial.any() else -1.0
-                if value > best:
+                # where nothing is lost without a part, it is left out
+                idle = share == 0.0 and value == best and weights[p] > 0
+                if value > best or idle:
                     best, weights = value, trial
         if best == before:
             break

@@ -26,7 +26,10 @@ def write_world(world: World, folder: Path) -> dict[str, Path]:
             world.items.with_columns(pl.col("categories").list.join("|")),
             {"available_from_us": "available_from", "available_until_us": "available_until"},
         ),
-        "events": _timed(world.events, {"occurred_us": "occurred_at", "sent_us": "sent_at"}),
+        # Where an event comes from is for the import to say.
+        "events": _timed(
+            world.events.drop("source"), {"occurred_us": "occurred_at", "sent_us": "sent_at"}
+        ),
         "links": world.links,
     }
     paths = {}

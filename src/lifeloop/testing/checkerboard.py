@@ -1,7 +1,8 @@
 """A tiny world with known answers: people and items have a colour, people use their own colour.
 
 Person u and item i are of one colour if u + i is even. Every person used every item of their
-colour but one, in the order of the items, one a day; the one left out is the right answer.
+colour but one, one a day, in the order of the items but each starting somewhere else; the one left
+out is the right answer.
 (After implicit's checkerboard matrix.)
 """
 
@@ -38,15 +39,21 @@ def checkerboard(
     n_users: int = 60, n_items: int = 24, *, width: int = 4, timed: bool = True
 ) -> Checkerboard:
     """Return the world; content vectors [n_items, width] point to the item's colour."""
-    user, item, missing = [], [], np.zeros(n_users, dtype=np.int32)
+    user: list[int] = []
+    item: list[int] = []
+    day: list[int] = []
+    missing = np.zeros(n_users, dtype=np.int32)
     for u in range(n_users):
         own = [i for i in range(n_items) if (u + i) % 2 == 0]
         left_out = own[(u // 2) % len(own)]
         missing[u] = left_out
-        user += [u] * (len(own) - 1)
-        item += [i for i in own if i != left_out]
+        used = [i for i in own if i != left_out]
+        start = 5 * (u // 2) % len(used)
+        user += [u] * len(used)
+        item += used[start:] + used[:start]
+        day += range(len(used))
     item_ix = np.array(item, dtype=np.int32)
-    t_us = START_US + item_ix.astype(np.int64) * DAY_US
+    t_us = START_US + np.array(day, dtype=np.int64) * DAY_US
     data = TrainData(
         user_ix=np.array(user, dtype=np.int32),
         item_ix=item_ix,

@@ -10,7 +10,7 @@ from typing import BinaryIO, Literal
 from lifeloop.errors import InputError, UnreadableFile
 from lifeloop.events.problems import NO_ROWS, refusal
 
-BLOCK = 4 << 20
+BLOCK = 2 << 20
 _CHUNK = 1 << 20
 _GZIP = b"\x1f\x8b"
 _FOREIGN = {
@@ -203,8 +203,9 @@ class _Decoder:
 def encoding_of(data: bytes) -> str:
     """Return the encoding of bytes that are not all ASCII.
 
-    UTF-8 where half of the lines are, which no other encoding is by chance; GB18030 where it decodes and at least four fifths of what
-    is not ASCII are characters of everyday Chinese; else Windows-1252 or Latin-1.
+    UTF-8 where half of the lines are, which no other encoding is by chance; GB18030 where it
+    decodes and at least four fifths of what is not ASCII are characters of everyday Chinese;
+    else Windows-1252 or Latin-1.
     """
     lines = [line for line in data.split(b"\n")[:-1] if not line.isascii()] or [data]
     sound = sum(_decodes(line, "utf-8") for line in lines)

@@ -36,10 +36,10 @@ class FittedChance:
         """Return [B, I] uniform numbers in [0, 1)."""
         rows = np.empty((len(queries), self.n_items), dtype=np.float32)
         for b in range(len(queries)):
-            newest = queries.item_ix[queries.indptr[b] : queries.indptr[b + 1]][-5:]
-            count = int(queries.indptr[b + 1] - queries.indptr[b])
-            rng = np.random.default_rng([self.seed, count, *(int(i) for i in newest)])
-            rows[b] = rng.random(self.n_items, dtype=np.float32)
+            key = self.seed
+            for item in queries.item_ix[queries.indptr[b] : queries.indptr[b + 1]].tolist():
+                key = (key * 1_000_003 + item + 1) % 2**64
+            rows[b] = _uniform(np.uint64(key), self.n_items)
         return rows
 
     def retrieve(self, queries: Queries, k: int, *, allowed: Bool | None = None) -> Candidates:
@@ -68,3 +68,17 @@ class FittedChance:
             seed=int(ar.needed(arrays, "seed")[0]),
             n_items=int(ar.needed(arrays, "n_items")[0]),
         )
+
+
+def _uniform(key: np.uint64, n: int) -> Float:
+    """Return n numbers in [0, 1), a pure function of the key.
+
+    SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).
+    """
+    with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is what is meant
+        z = key + np.arange(1, n + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z = z ^ (z >> np.uint64(31))
+    # 24 bits are what float32 holds, so that 1.0 is never reached by rounding
+    return ((z >> np.uint64(40)).astype(np.float64) / 2**24).astype(np.float32)

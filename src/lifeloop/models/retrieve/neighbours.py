@@ -48,8 +48,7 @@ class FittedNeighbours:
             reach = slices(start, size)  # [nnz of the history's rows]
             amount = np.repeat(weight, size) * self.strength[reach]
             total = np.bincount(self.neighbour[reach], weights=amount, minlength=self.n_items)
-            found = total > 0
-            scores[b, found] = total[found]
+            np.copyto(scores[b], total, where=total > 0, casting="same_kind")
         return scores
 
     def retrieve(self, queries: Queries, k: int, *, allowed: Bool | None = None) -> Candidates:

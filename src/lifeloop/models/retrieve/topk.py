@@ -85,19 +85,17 @@ def best(scores: Float, k: int, *, allowed: Bool | None = None) -> Int:
     usable = scores > -np.inf
     if allowed is not None:
         usable = usable & allowed
-    pool = np.flatnonzero(usable)
-    if k <= 0 or not pool.size:
+    k = min(k, int(np.count_nonzero(usable)))
+    if k <= 0:
         return np.empty(0, np.int32)
-    values = scores[pool]
-    if k < pool.size:
-        threshold = np.partition(values, pool.size - k)[pool.size - k]
-        above = np.flatnonzero(values > threshold)
-        level = np.flatnonzero(values == threshold)[: k - above.size]
-        chosen = np.concatenate([above, level])
-    else:
-        chosen = np.arange(pool.size)
+    values = np.where(usable, scores, np.float32(-np.inf))
+    place = len(values) - k
+    threshold = np.partition(values, place)[place]
+    above = np.flatnonzero(values > threshold)
+    level = np.flatnonzero(values == threshold)[: k - above.size]
+    chosen = np.concatenate([above, level])
     order = np.lexsort((chosen, -values[chosen]))
-    return np.asarray(pool[chosen[order]], dtype=np.int32)
+    return np.asarray(chosen[order], dtype=np.int32)
 
 
 def has_evidence(queries: Queries) -> Bool:

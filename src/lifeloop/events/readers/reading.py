@@ -1,0 +1,99 @@
+"""Streamed readers: a file of any size to batches of rows in our columns."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from lifeloop.errors import InputError
+from lifeloop.events.fields import Kind
+from lifeloop.events.ids import assign_event_ids
+from lifeloop.events.readers.batch import Batch, RawBatch, ReadOptions
+from lifeloop.events.readers.conform import conformed
+from lifeloop.events.readers.opening import format_of
+from lifeloop.events.readers.table import Table, named
+from lifeloop.events.seen import SeenRows
+
+
+def read(path: str | Path, kind: Kind, *, options: ReadOptions | None = None) -> Iterator[Batch]:
+    """Yield the rows of a file in batches; memory does not grow with the file.
+
+    Parameters
+    ----------
+    path : path of a CSV (any usual delimiter, UTF-8, UTF-16, GB18030 or Latin-1), JSON lines or
+        Parquet file; text may be gzipped.
+    kind : "event" | "item" | "user"
+    options : ReadOptions, optional
+
+    Yields
+    ------
+    Batch
+        At most ``options.batch_rows`` sound rows; events carry their ids.
+
+    Raises
+    ------
+    UnreadableFile
+        Missing bytes, damage or an unknown format. Rows before the break are yielded first.
+        Its attribute ``reason`` says which: ``no_rows``, ``truncated_file``, ``corrupt_file``,
+        ``unknown_format``, ``too_large``.
+    InputError
+        No such file; nothing identifies the rows; a mapping that does not fit.
+    """
+    options = options or ReadOptions()
+    path = Path(path)
+    if kind not in ("event", "item", "user"):
+        raise InputError("unknown kind of rows", got=kind, allowed="event, item or user")
+    total = path.stat().st_size if path.exists() else 0
+    raws: Iterator[RawBatch]
+    if format_of(path) == "json":
+        from lifeloop.events.readers.jsonl import read_json
+
+        raws = read_json(path, kind, options=options)
+    else:
+        raws = named(tables_of(path, kind, options=options), kind, options=options)
+    for batch in batches_of(raws, kind, options=options):
+        yield replace(batch, bytes_total=total)
+
+
+def tables_of(path: Path, kind: Kind, *, options: ReadOptions) -> Iterator[Table]:
+    """Yield a table under the file's own column names. Raises ``InputError`` for JSON."""
+    written = format_of(path)
+    if written == "parquet":
+        from lifeloop.events.readers.parquet import parquet_tables
+
+        return parquet_tables(path, options=options)
+    if written == "json":
+        raise InputError("JSON is not a table", got=str(path), allowed="CSV or Parquet")
+    from lifeloop.events.readers.delimited import delimited_tables
+
+    return delimited_tables(path, kind, options=options)
+
+
+def batches_of(raws: Iterator[RawBatch], kind: Kind, *, options: ReadOptions) -> Iterator[Batch]:
+    """Yield raw rows as sound frames of bounded size, events with their ids."""
+    said: set[str] = set()
+    with SeenRows() as seen:
+        for raw in raws:
+            for piece in _sliced(raw, options.batch_rows):
+                batch = conformed(piece, kind, options=options)
+                frame = batch.frame
+                if kind == "event":
+                    frame = assign_event_ids(frame, source=options.source, seen=seen)
+                notes = tuple(note for note in batch.notes if note not in said)
+                said.update(notes)
+                yield replace(batch, frame=frame, notes=notes)
+
+
+def _sliced(raw: RawBatch, rows: int) -> Iterator[RawBatch]:
+    if raw.frame.height <= rows:
+        yield raw
+        return
+    for at in range(0, raw.frame.height, rows):
+        yield RawBatch(
+            raw.frame[at : at + rows],
+            raw.lines[at : at + rows],
+            None if raw.extras is None else raw.extras[at : at + rows],
+            raw.rejected if at == 0 else (),
+            raw.notes if at == 0 else (),
+            raw.bytes_read,
+            raw.exact,
+        )
