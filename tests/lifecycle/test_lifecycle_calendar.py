@@ -119,9 +119,9 @@ def test_duckdb_computes_the_same_days_and_months_back_to_1969() -> None:
         )
         days = relation.with_columns(day=expr)
         for grain in ("day", "week", "month"):
-            got = collect(calendar.with_period(days, grain=grain).select("t", "period"))  # type: ignore[arg-type]
+            got = collect(calendar.with_period(days, grain=grain).select("t", "period"))
             want = {
-                int(t): calendar.period_of(calendar.number_of(local(int(t), zone)), grain=grain)  # type: ignore[arg-type]
+                int(t): calendar.period_of(calendar.number_of(local(int(t), zone)), grain=grain)
                 for t in instants
             }
             assert dict(got.rows()) == want

@@ -130,14 +130,9 @@ def test_retention(log: list[tuple[int, int, int]], kind: Any, cohort: Any, leng
             at = {u for u, ps in periods.items() if min(ps) == c}
         else:
             at = {u for u, ps in periods.items() if c in ps}
-        hit = {
-            "nday": lambda ps, c=c, k=k: c + k in ps,
-            "unbounded": lambda ps, c=c, k=k: any(p >= c + k for p in ps),
-            "bracket": lambda ps, c=c, k=k, r=row: any(
-                c + k <= p <= c + r["offset_to"] for p in ps
-            ),
-        }[kind]
-        want = {u for u in at if hit(periods[u])}
+        reach = {"nday": k, "unbounded": LAST, "bracket": row.get("offset_to")}[kind]
+        window = range(c + k, c + reach + 1)
+        want = {u for u in at if periods[u] & set(window)}
         assert (row["n"], row["retained"]) == (len(at), len(want))
         assert users_of.get((row["cohort"], *(row[s] for s in span)), set()) == want
         end = (c + row.get("offset_to", k) + 1) * length
@@ -151,11 +146,11 @@ def test_sessions(log: list[tuple[int, int, int]]) -> None:
     by_user: dict[str, list[int]] = defaultdict(list)
     for u, d, m in log:
         by_user[f"u{u}"].append(d * 1440 + m)
-    want = []
+    want: list[list[Any]] = []
     for user, minutes in by_user.items():
-        start = previous = None
+        start = previous = -(10**9)
         for minute in sorted(minutes):
-            if start is None or minute - previous >= 30 or minute - start >= 1440:
+            if minute - previous >= 30 or minute - start >= 1440:
                 want.append([user, minute, minute, 0])
                 start = minute
             want[-1][2] = minute

@@ -2,8 +2,8 @@
 
 Every function takes an event frame of any engine (Polars, DuckDB, Spark) with ``user_id``
 (string), ``t_us`` (int64, UTC microseconds), ``type`` (string) and optionally ``event_id``,
-``seq``, ``order_id``, ``value``, ``currency``, ``rating``, ``referrer_id``, ``is_bot``, and returns a
-Polars table. ``Options`` are the parameters that mean the same everywhere.
+``seq``, ``order_id``, ``value``, ``currency``, ``rating``, ``referrer_id``, ``is_bot``, and returns
+a Polars table. ``Options`` are the parameters that mean the same everywhere.
 """
 
 from lifeloop.lifecycle.active import active_day_histogram, active_users

@@ -118,7 +118,7 @@ class FittedBlend:
             own = part.score(queries)  # [B, I]
             if unit is not None:
                 finite = own > -np.inf
-                own[~finite] = 0.0
+                own = np.where(finite, own, np.float32(0.0))
                 known |= finite & (weights[p] > 0)[:, None]
                 unit[p] = weights[p] / rms(own)
                 np.multiply(own, unit[p][:, None].astype(np.float32), out=terms[p])
@@ -126,7 +126,7 @@ class FittedBlend:
                 terms[p] = weights[p][:, None] * _reciprocal_ranks(own)
                 known |= terms[p] > 0
         total = terms.sum(axis=0)
-        total[~known] = -np.inf
+        np.copyto(total, -np.inf, where=~known)
         return Scored(queries, self.parts, terms, unit, total)
 
     def score(self, queries: Queries) -> Float:
@@ -200,9 +200,9 @@ def cold_weights(parts: Sequence[FittedRetriever], weights: Double) -> Double:
 
 def rms(scores: Float) -> Double:
     """Return [B] √mean(s²) of scores [B, I]; 1 where they are all 0."""
-    size = np.sqrt(
-        np.einsum("bi,bi->b", scores, scores, dtype=np.float64) / max(1, scores.shape[1])
-    )
+    # pairwise float32 sums: as exact as needed here, and half the time of float64
+    total = np.square(scores).sum(axis=1).astype(np.float64)
+    size = np.sqrt(total / max(1, scores.shape[1]))
     return np.where(size > 0, size, 1.0)
 
 

@@ -102,9 +102,6 @@ class FittedContent:
         scores = np.full((len(queries), self.n_items), -np.inf, dtype=np.float32)
         if not len(self.content):
             return scores
-        has = np.flatnonzero(self.content_ix >= 0)
-        place = self.content_ix[has]
-        whole = has.size == self.n_items
         for b in range(len(queries)):
             profile, weight, _ = self._profile(queries, b)
             if not len(weight):
@@ -120,10 +117,8 @@ class FittedContent:
             else:
                 near = 1.0 / (1.0 + _distances(profile, self.content))  # [h, c]
                 row = ((weight / weight.sum()) @ near).astype(np.float32)
-            if whole:
-                scores[b] = row[self.content_ix]
-            else:
-                scores[b, has] = row[place]
+            # an item without a vector has place -1, which is the -inf at the end
+            scores[b] = np.append(row, np.float32(-np.inf))[self.content_ix]
         return scores
 
     def retrieve(self, queries: Queries, k: int, *, allowed: Bool | None = None) -> Candidates:
