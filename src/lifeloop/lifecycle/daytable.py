@@ -7,11 +7,15 @@ arithmetic on these few integer columns (``path``), for any batch of whole users
 import narwhals as nw
 import numpy as np
 import polars as pl
+from narwhals.typing import IntoFrame
 
-from lifeloop.contracts import Bool, Int, Long
+from lifeloop.contracts import Bool, Double, Int, Long
 from lifeloop.lifecycle.definitions import StageDefinitions
-from lifeloop.lifecycle.frame import Log, collect, distinct
+from lifeloop.lifecycle.frame import Lazy, Log, collect, distinct
+from lifeloop.lifecycle.predictions import COLUMNS, predicted
 from lifeloop.lifecycle.purchases import order_changes
+
+RARE = ("joined", "keys", "ended")
 
 
 class DayTable:
@@ -20,9 +24,22 @@ class DayTable:
     ``user`` is the dense index of the user, ``starts`` where each user begins (and n, last).
     ``active`` the user did something; ``joined``, ``ended`` such an event fell on the day;
     ``keys`` key actions; ``d_orders`` the change in the number of net-positive orders.
+    ``value_high``, ``p_low`` and ``p_alive`` (NaN: unknown) are the predictions that hold.
     """
 
-    __slots__ = ("active", "d_orders", "day", "ended", "joined", "keys", "starts", "user")
+    __slots__ = (
+        "active",
+        "d_orders",
+        "day",
+        "ended",
+        "joined",
+        "keys",
+        "p_alive",
+        "p_low",
+        "starts",
+        "user",
+        "value_high",
+    )
 
     def __init__(
         self,
@@ -34,6 +51,9 @@ class DayTable:
         keys: Int,  # [n]
         d_orders: Int,  # [n]
         ended: Bool,  # [n]
+        value_high: Bool | None = None,  # [n]
+        p_low: Bool | None = None,  # [n]
+        p_alive: Double | None = None,  # [n]
     ) -> None:
         self.day = day
         self.starts = starts
@@ -43,26 +63,32 @@ class DayTable:
         self.keys = keys
         self.d_orders = d_orders
         self.ended = ended
+        nothing = np.zeros(len(day), dtype=bool)
+        self.value_high = nothing if value_high is None else value_high
+        self.p_low = nothing if p_low is None else p_low
+        self.p_alive = np.full(len(day), np.nan) if p_alive is None else p_alive
 
     def __len__(self) -> int:
         return len(self.day)
 
 
-def day_table(log: Log, definitions: StageDefinitions) -> tuple[pl.Series, DayTable]:
-    """Return the user ids [U] (sorted) and their days."""
+def day_table(
+    log: Log, definitions: StageDefinitions, predictions: IntoFrame | None = None
+) -> tuple[pl.Series, DayTable]:
+    """Return the user ids [U] (sorted) and their days; see ``predictions.predicted``."""
     d = definitions
     kind = nw.col("type")
-    days = log.frame.group_by("user_id", "day").agg(
-        active=(~kind.is_in(d.passive)).max(),
-        joined=kind.is_in(d.joins).max(),
-        ended=kind.is_in(d.ends).max(),
-    )
-    key_actions = distinct(log.frame.filter(kind.is_in(d.activates)), log.columns)
-    keys = key_actions.group_by("user_id", "day").agg(keys=nw.len())
-    table = collect(days)
-    for counts in (keys, order_changes(log, d.orders, d.refunds)):
-        table = table.join(collect(counts), on=["user_id", "day"], how="left")
-    table = table.sort("user_id", "day")
+    acts = log.frame.with_columns(active=(~kind.is_in(d.passive)).cast(nw.Int8))
+    table = collect(acts.group_by("user_id", "day").agg(active=nw.col("active").max()))
+    rare = [
+        order_changes(log, d.orders, d.refunds),
+        *(_times(log, types, name) for name, types in _rare(d).items()),
+    ]
+    for counts in map(collect, rare):
+        table = table.join(counts, on=["user_id", "day"], how="left")
+    table = table.with_columns(pl.col("d_orders", *RARE).fill_null(0))
+    table = _with_predictions(table, predictions, last_day=log.last_day).sort("user_id", "day")
+    table = table.with_columns(pl.col(COLUMNS).forward_fill().over("user_id"))
     users = table["user_id"]
     is_start = (users != users.shift()).fill_null(value=True).to_numpy()
     starts = np.append(np.flatnonzero(is_start), len(table))
@@ -71,10 +97,42 @@ def day_table(log: Log, definitions: StageDefinitions) -> tuple[pl.Series, DayTa
         DayTable(
             table["day"].to_numpy().astype(np.int64),
             starts,
-            active=table["active"].to_numpy(),
-            joined=table["joined"].to_numpy(),
-            keys=table["keys"].fill_null(0).to_numpy().astype(np.int32),
-            d_orders=table["d_orders"].fill_null(0).to_numpy().astype(np.int32),
-            ended=table["ended"].to_numpy(),
+            active=table["active"].to_numpy() > 0,
+            joined=table["joined"].to_numpy() > 0,
+            keys=table["keys"].to_numpy().astype(np.int32),
+            d_orders=table["d_orders"].to_numpy().astype(np.int32),
+            ended=table["ended"].to_numpy() > 0,
+            value_high=table["value_high"].fill_null(value=False).to_numpy(),
+            p_low=table["p_low"].fill_null(value=False).to_numpy(),
+            p_alive=table["p_alive"].fill_null(np.nan).to_numpy(),
         ),
     )
+
+
+def _with_predictions(
+    table: pl.DataFrame, predictions: IntoFrame | None, *, last_day: int
+) -> pl.DataFrame:
+    # A prediction is a day of its own on which nothing else happens. One from before the user
+    # was first seen holds from then on.
+    if predictions is None:
+        return table.with_columns(
+            value_high=pl.lit(None, dtype=pl.Boolean),
+            p_low=pl.lit(None, dtype=pl.Boolean),
+            p_alive=pl.lit(None, dtype=pl.Float64),
+        )
+    first = table.group_by("user_id").agg(_first=pl.col("day").min())
+    known = predicted(predictions).join(first, on="user_id", how="inner")
+    known = known.filter(pl.col("day") <= last_day).sort("user_id", "day")
+    known = known.with_columns(day=pl.max_horizontal("day", "_first"))
+    known = known.unique(["user_id", "day"], keep="last", maintain_order=True).drop("_first")
+    both = table.join(known, on=["user_id", "day"], how="full", coalesce=True)
+    return both.with_columns(pl.col("active", "d_orders", *RARE).fill_null(0))
+
+
+def _rare(d: StageDefinitions) -> dict[str, tuple[str, ...]]:
+    return dict(zip(RARE, (d.joins, d.activates, d.ends), strict=True))
+
+
+def _times(log: Log, types: tuple[str, ...], name: str) -> Lazy:
+    events = distinct(log.frame.filter(nw.col("type").is_in(types)), log.columns)
+    return events.group_by("user_id", "day").agg(nw.len().alias(name))

@@ -6,10 +6,12 @@ from datetime import date, datetime
 from typing import Any, TypedDict
 
 import narwhals as nw
+import numpy as np
 import polars as pl
 from narwhals.typing import IntoFrame
 
 from lifeloop.config import Weekday
+from lifeloop.contracts import Long
 from lifeloop.errors import InputError
 from lifeloop.lifecycle.calendar import (
     Grain,
@@ -144,6 +146,11 @@ class View:
     def period_of(self, day: int) -> int:
         """Return the period index of a day."""
         return period_of(day, grain=self.settings.grain, week_start=self.settings.week_start)
+
+    def periods_of(self, days: Long) -> Long:
+        """Return the period index of each day number. [n] -> [n]."""
+        found, which = np.unique(days, return_inverse=True)
+        return np.array([self.period_of(int(d)) for d in found], dtype=np.int64)[which]
 
     def first_day(self, period: int) -> int:
         """Return the first day of a period."""

@@ -6,10 +6,12 @@ or is churn. Cutting each stretch there gives the whole path without walking the
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lifeloop.contracts import Bool, Int, Long
+from lifeloop.contracts import Bool, Double, Int, Long
 from lifeloop.lifecycle.daytable import DayTable
 from lifeloop.lifecycle.definitions import StageDefinitions
 
@@ -38,6 +40,9 @@ class Facts:
     at_risk_from: Long
     churned_from: Long
     resurrected_on: Long
+    value_high: Bool
+    p_low: Bool
+    p_alive: Double
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +101,8 @@ def facts(table: DayTable, definitions: StageDefinitions) -> Facts:
         newest = np.maximum.accumulate(np.where(mask, ix, -1)) if n else ix
         return np.where(newest >= start, newest, -1)
 
-    def running(amount: Long) -> Long:
-        return _running(amount, start)
+    def running(amount: Long | Bool) -> Long:
+        return np.asarray(_running(amount, start), dtype=np.int64)
 
     def day_at(rows: Long) -> Long:
         return np.where(rows >= 0, table.day[rows], -NEVER) if n else rows
@@ -107,7 +112,7 @@ def facts(table: DayTable, definitions: StageDefinitions) -> Facts:
     before = np.where(ix > start, shifted, -1)  # newest active row before this one
     previous = np.where(last >= 0, before[last], -1) if n else last
     gap = np.where(table.active & (before >= 0), table.day - day_at(before), 0)  # [n]
-    n_gaps = running((gap > 0).astype(np.int64))
+    n_gaps = running(gap > 0)
     threshold = _thresholds(gap, n_gaps, start, d)
 
     last_active = day_at(last)
@@ -133,38 +138,49 @@ def facts(table: DayTable, definitions: StageDefinitions) -> Facts:
         first_active=first,
         n_gaps=n_gaps,
         threshold=threshold,
-        joined=running(table.joined.astype(np.int64)) > 0,
+        joined=running(table.joined) > 0,
         keys=running(table.keys.astype(np.int64)),
         orders=running(table.d_orders.astype(np.int64)),
         at_risk_from=np.where(last >= 0, last_active + threshold + 1, NEVER),
         churned_from=churned_from,
         resurrected_on=resurrected_on,
+        value_high=table.value_high,
+        p_low=table.p_low & (last >= 0),
+        p_alive=table.p_alive,
     )
 
 
 def _thresholds(gap: Long, n_gaps: Long, start: Long, d: StageDefinitions) -> Long:
     # The k-th smallest of the gaps so far, k = ceil(0.9 n), is one more than the number of
     # lengths v that fewer than k gaps stay within. Beyond churn the exact length is of no use.
-    needed = (9 * n_gaps + 9) // 10  # [n]
-    own = np.ones(len(gap), dtype=np.int64)
-    lengths = np.arange(1, d.churned_gap_days)
+    known = n_gaps.astype(np.int32)
+    needed = (9 * known + 9) // 10  # [n]
+    capped = np.where(gap > 0, np.minimum(gap, d.churned_gap_days), d.churned_gap_days)
+    capped = capped.astype(np.int32)
+    own = np.ones(len(gap), dtype=np.int32)
+    lengths = np.arange(1, d.churned_gap_days, dtype=np.int32)
     block = max(1, 4_000_000 // max(1, len(gap)))
     for at in range(0, len(lengths), block):
-        within = (gap > 0)[:, None] & (gap[:, None] <= lengths[at : at + block])  # [n, v]
-        own += (_running(within, start) < needed[:, None]).sum(axis=1)
-    return np.where(n_gaps >= MIN_GAPS, own, d.at_risk_gap_days)
+        within = capped <= lengths[at : at + block, None]  # [v, n]
+        own += (_running(within, start) < needed).sum(axis=0, dtype=np.int32)
+    return np.where(n_gaps >= MIN_GAPS, own, d.at_risk_gap_days).astype(np.int64)
 
 
-def _running(amount: Long | Bool, start: Long) -> Long:
-    total = np.cumsum(amount, axis=0, dtype=np.int64)
-    total = np.concatenate([np.zeros_like(total[:1]), total]) if len(total) else total
-    return total[1:] - total[start]
+def _running(amount: NDArray[Any], start: Long) -> NDArray[Any]:
+    # Sums of each user's rows so far, along the last axis.
+    kind = np.int32 if amount.dtype == np.bool_ else np.int64
+    total: NDArray[Any] = np.cumsum(amount, axis=-1, dtype=kind)
+    if not total.shape[-1]:
+        return total
+    result: NDArray[Any] = total - (total[..., start] - amount[..., start])
+    return result
 
 
 def _stage_at(day: Long, row: Long, f: Facts, d: StageDefinitions) -> tuple[Int, Int]:
     silent = day - f.last_active[row]
     orders = f.orders[row]
-    loyal = (orders >= max(d.loyal_orders, 1)) & (silent <= d.active_within_days)
+    worth_it = (orders >= d.loyal_orders) | f.value_high[row]
+    loyal = worth_it & (orders >= 1) & (silent <= d.active_within_days)
     product = np.select(
         [loyal, orders >= 1, f.keys[row] >= d.activate_times, f.joined[row]], [4, 3, 2, 1], 0
     )
@@ -173,7 +189,7 @@ def _stage_at(day: Long, row: Long, f: Facts, d: StageDefinitions) -> tuple[Int,
         [
             day >= f.churned_from[row],
             (back >= 0) & (back < d.resurrected_days),
-            day >= f.at_risk_from[row],
+            (day >= f.at_risk_from[row]) | f.p_low[row],
         ],
         [CHURNED, RESURRECTED, AT_RISK],
         NONE,

@@ -85,8 +85,7 @@ def retention(
     base = _cohorts(view, ask)
     if members:
         return _members(view, _retained(view, base, ask), ask)
-    sizes = _sizes(view, base)
-    cells = _cells(view, base, ask)
+    sizes, cells = _sizes_and_cells(view, base, ask)
     grid = _grid(view, sizes, ask)
     keys = [*view.by, "cohort"]
     table = grid.join(sizes, on=keys, how="left").join(cells, on=[*keys, "offset"], how="left")
@@ -158,21 +157,14 @@ def _cohorts(view: View, ask: _Ask) -> Lazy:
     periods = view.user_periods()
     shown = (nw.col("cohort") >= view.first) & (nw.col("cohort") <= view.last)
     if ask.cohort == "first":
-        firsts = periods.with_columns(
-            cohort=nw.col("period").min().over("user_id"),
-            seen=nw.col("day").min().over("user_id"),
-        )
-        return firsts.filter(shown, nw.col("seen") >= view.first_new_day).select(
-            "user_id", *view.by, "cohort", "period"
-        )
+        firsts = periods.with_columns(cohort=nw.col("period").min().over("user_id"))
+        if view.settings.burn_in_days > 0:
+            seen = nw.col("day").min().over("user_id")
+            firsts = firsts.with_columns(seen=seen).filter(nw.col("seen") >= view.first_new_day)
+        return firsts.filter(shown).select("user_id", *view.by, "cohort", "period")
     starts = periods.select("user_id", cohort=nw.col("period"))
     pairs = periods.select("user_id", *view.by, "period").join(starts, on="user_id", how="inner")
     return pairs.filter(shown, nw.col("period") >= nw.col("cohort"))
-
-
-def _sizes(view: View, base: Lazy) -> pl.DataFrame:
-    at_start = base.filter(nw.col("period") == nw.col("cohort"))
-    return collect(at_start.group_by(*view.by, "cohort").agg(n=nw.len()))
 
 
 def _retained(view: View, base: Lazy, ask: _Ask) -> Lazy:
@@ -199,18 +191,24 @@ def _retained(view: View, base: Lazy, ask: _Ask) -> Lazy:
     return newest.with_columns(offset=nw.min_horizontal(nw.col("offset"), reach))
 
 
-def _cells(view: View, base: Lazy, ask: _Ask) -> pl.DataFrame:
+def _sizes_and_cells(view: View, base: Lazy, ask: _Ask) -> tuple[pl.DataFrame, pl.DataFrame]:
+    # The sizes come out of the same pass over the events as the cells.
     keys = [*view.by, "cohort"]
     rows = _retained(view, base, ask)
-    cells = collect(rows.group_by(*keys, "offset").agg(retained=nw.len()))
-    if ask.kind != "unbounded":
-        return cells
-    # active at any offset >= k: users whose last offset is k or later
-    full = _grid(view, cells.select(keys).unique(), ask)
-    cells = full.join(cells, on=[*keys, "offset"], how="left").sort(*keys, "offset")
-    return cells.with_columns(
-        pl.col("retained").fill_null(0).cum_sum(reverse=True).over(keys)
-    ).select(*keys, "offset", "retained")
+    if ask.kind == "bracket":
+        begun = base.filter(nw.col("period") == nw.col("cohort"))
+        begun = begun.select("user_id", *keys).with_columns(offset=nw.lit(-1).cast(nw.Int64))
+        rows = nw.concat([rows, begun])
+    counts = collect(rows.group_by(*keys, "offset").agg(retained=nw.len()))
+    if ask.kind == "unbounded":  # one row per user: at the last offset that saw them
+        sizes = counts.group_by(keys).agg(n=pl.col("retained").sum())
+        full = _grid(view, sizes, ask)
+        cells = full.join(counts, on=[*keys, "offset"], how="left").sort(*keys, "offset")
+        later = pl.col("retained").fill_null(0).cum_sum(reverse=True).over(keys)
+        return sizes, cells.with_columns(later).select(*keys, "offset", "retained")
+    start = -1 if ask.kind == "bracket" else 0
+    sizes = counts.filter(pl.col("offset") == start).select(*keys, n="retained")
+    return sizes, counts.filter(pl.col("offset") >= 0)
 
 
 def _grid(view: View, sizes: pl.DataFrame, ask: _Ask) -> pl.DataFrame:

@@ -13,6 +13,7 @@ from lifeloop.lifecycle.daytable import day_table
 from lifeloop.lifecycle.definitions import OVERLAYS, PRODUCT_STAGES, StageDefinitions
 from lifeloop.lifecycle.frame import read
 from lifeloop.lifecycle.path import MIN_GAPS, NEVER, Facts, Path, path
+from lifeloop.lifecycle.predictions import P_ENTER, P_LEAVE
 
 SHOWN = (*PRODUCT_STAGES, *OVERLAYS)
 """Names of what is shown, by ``shown_codes``."""
@@ -46,16 +47,19 @@ def stages(
     zone: str = "UTC",
     as_of: datetime | int | None = None,
     log_start: date | None = None,
+    predictions: IntoFrame | None = None,
 ) -> pl.DataFrame:
     """Return one row per user: the stage on the local day of the last instant before ``as_of``.
 
     Exactly one product stage holds, the highest reached by then: loyalty (``loyal_orders``
-    net-positive orders and at most ``active_within_days`` silent, else back to conversion) >
+    net-positive orders, or one and a predicted value in the month's top tenth; and at most
+    ``active_within_days`` silent, else back to conversion) >
     conversion (an order with net > 0) > retention (``activate_times`` key actions) > activation
     (joined) > acquisition. Over it may lie churned > resurrected > at_risk. At risk means silent
     longer than the ⌈0.9 n⌉-th smallest of the user's own n ≥ 5 gaps between active days, else
-    than ``at_risk_gap_days``; churned, silent ``churned_gap_days`` or a contract that ended;
-    resurrected, ``resurrected_days`` from the first active day after being churned.
+    than ``at_risk_gap_days``, or P(alive) < 0.5; churned, silent ``churned_gap_days`` or a
+    contract that ended; resurrected, ``resurrected_days`` from the first active day after being
+    churned.
 
     Parameters
     ----------
@@ -70,6 +74,8 @@ def stages(
     log_start : date, optional
         Day on which the log starts; default: the day of its first event. Users first seen within
         ``burn_in_days`` of it are ``existing``: they may have been there before.
+    predictions : frame, optional
+        Monthly ``predicted_value`` and ``p_alive`` per user: see ``predictions.predicted``.
 
     Returns
     -------
@@ -90,7 +96,7 @@ def stages(
     log = read(events, zone=zone, as_of=as_of)
     if log.lo_us is None:
         return pl.DataFrame(schema=STAGE_SCHEMA)
-    user_ids, table = day_table(log, definitions)
+    user_ids, table = day_table(log, definitions, predictions)
     today = log.last_day
     f, p = path(table, definitions, last_day=today)
     at = table.starts[1:] - 1  # [U] each user's last row
@@ -147,6 +153,7 @@ def described(
             "joined": f.joined[at],
             "own_gaps": f.n_gaps[at],
             "at_risk_after_days": f.threshold[at],
+            "p_alive": f.p_alive[at],
         }
     )
     return frame.with_columns(
@@ -204,6 +211,15 @@ def rule_expr(d: StageDefinitions) -> pl.Expr:
             ),
         ),
         (
+            (pl.col("stage") == "at_risk") & (silent <= pl.col("at_risk_after_days")),
+            pl.format(
+                "p_alive: {} below {}, until above {}",
+                pl.col("p_alive").round(3),
+                pl.lit(P_ENTER),
+                pl.lit(P_LEAVE),
+            ),
+        ),
+        (
             (pl.col("stage") == "at_risk") & (pl.col("own_gaps") >= MIN_GAPS),
             pl.format(
                 "silent_own: {} > {} days, of {} own gaps",
@@ -215,6 +231,14 @@ def rule_expr(d: StageDefinitions) -> pl.Expr:
         (
             pl.col("stage") == "at_risk",
             pl.format("silent: {} > {} days", silent, pl.col("at_risk_after_days")),
+        ),
+        (
+            (pl.col("stage") == "loyalty") & (orders < d.loyal_orders),
+            pl.format(
+                "predicted_value: in the top tenth, silent {} <= {} days",
+                silent,
+                pl.lit(d.active_within_days),
+            ),
         ),
         (
             pl.col("stage") == "loyalty",

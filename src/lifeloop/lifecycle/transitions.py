@@ -18,6 +18,7 @@ def transitions(
     events: IntoFrame,
     *,
     definitions: StageDefinitions,
+    predictions: IntoFrame | None = None,
     members: bool = False,
     **options: Unpack[Options],
 ) -> pl.DataFrame:
@@ -32,6 +33,8 @@ def transitions(
         As for ``stages``.
     definitions : StageDefinitions
         What joins, activates, converts, and the thresholds; its ``passive`` types count.
+    predictions : frame, optional
+        As for ``stages``.
     members : bool
         Return the moves instead: period, date, user_id, from, to, rule.
     **options
@@ -48,7 +51,7 @@ def transitions(
     spec/lifecycle.md, section 2.
     """
     view = opened(events, options)
-    moves = _moves(view, definitions)
+    moves = _moves(view, definitions, predictions)
     if members:
         columns = [*view.by, "period", "date", "user_id", "from", "to", "rule"]
         return moves.select(columns).sort(*view.by, "period", "date", "user_id")
@@ -63,11 +66,11 @@ def transitions(
     return table.select(columns)
 
 
-def _moves(view: View, d: StageDefinitions) -> pl.DataFrame:
+def _moves(view: View, d: StageDefinitions, predictions: IntoFrame | None) -> pl.DataFrame:
     if view.log.lo_us is None:
         user_ids, rows = pl.Series("user_id", [], dtype=pl.String), None
     else:
-        user_ids, rows = day_table(view.log, d)
+        user_ids, rows = day_table(view.log, d, predictions)
     if rows is None:
         empty = {"period": pl.Date, "date": pl.Date, "partial": pl.Boolean}
         text = dict.fromkeys((*view.by, "user_id", "from", "to", "rule"), pl.String)
@@ -82,12 +85,11 @@ def _moves(view: View, d: StageDefinitions) -> pl.DataFrame:
     days = p.begin[moved]
     made = Path(p.row[moved], p.user[moved], days, p.product[moved], p.overlay[moved])
     told = described(user_ids, f, made, definitions=d)
-    periods = {int(day): view.period_of(int(day)) for day in np.unique(days)}
     moves = told.select("date", "user_id", "rule", to="stage").with_columns(
         pl.Series("from", before).replace_strict(
             list(range(len(SHOWN))), list(SHOWN), default=None, return_dtype=pl.String
         ),
-        ix=pl.Series([periods[int(day)] for day in days], dtype=pl.Int64),
+        ix=pl.Series(view.periods_of(days), dtype=pl.Int64),
     )
     moves = moves.join(view.periods(), on="ix", how="inner", maintain_order="left")
     return moves.join(_segments(view), on="user_id", how="left") if view.by else moves

@@ -143,17 +143,22 @@ def session_rows(view: View, gap_minutes: float) -> pl.DataFrame:
     runs = numbered.group_by(*keys).agg(
         start_us=nw.col("t_us").min(), end_us=nw.col("t_us").max(), events=nw.col("events").sum()
     )
-    short = collect(runs.filter(nw.col("end_us") - nw.col("start_us") < longest_us)).drop("run")
-    long = runs.filter(nw.col("end_us") - nw.col("start_us") >= longest_us).select(*keys)
-    cut = _cut(collect(numbered.join(long, on=keys, how="inner")), keys, longest_us)
-    rows = pl.concat([short, cut.select(short.columns)])
+    rows = collect(runs)
+    is_long = pl.col("end_us") - pl.col("start_us") >= longest_us
+    if not rows.filter(is_long).is_empty():
+        tall = runs.filter(nw.col("end_us") - nw.col("start_us") >= longest_us).select(*keys)
+        cut = _cut(collect(numbered.join(tall, on=keys, how="inner")), keys, longest_us)
+        rows = rows.filter(~is_long)
+        rows = pl.concat(
+            [rows, cut.with_columns(run=pl.lit(0, dtype=pl.Int64)).select(rows.columns)]
+        )
     day = days_of(rows["start_us"].to_numpy(), view.log.zone)
-    periods = {int(d): view.period_of(int(d)) for d in np.unique(day)}
     rows = rows.with_columns(
         length_s=(pl.col("end_us") - pl.col("start_us")) / 1_000_000,
-        period=pl.Series([periods[int(d)] for d in day], dtype=pl.Int64),
+        period=pl.Series(view.periods_of(day), dtype=pl.Int64),
     )
-    return rows.filter(pl.col("period") >= view.first, pl.col("period") <= view.last)
+    shown = rows.filter(pl.col("period") >= view.first, pl.col("period") <= view.last)
+    return shown.drop("run", "end_us")
 
 
 def _numbered(view: View, gap_us: int) -> Lazy:

@@ -25,13 +25,23 @@ from lifeloop.events.records import EVENT_SCHEMA
 from lifeloop.store import clock
 from lifeloop.store.backend import Backend
 from lifeloop.store.quarantine import keep
-from lifeloop.store.rows import LINE, conformed, digest, holds_nul, not_finite, reasons, refused
+from lifeloop.store.rows import (
+    LINE,
+    conformed,
+    digest,
+    holds_nul,
+    not_finite,
+    reasons,
+    refused,
+    too_long,
+)
 from lifeloop.store.tables import events, superseded
 
 IDS_UP_TO = 1000
 """A report names the event ids of writes up to this many rows."""
 
 _OPTIONAL = {"flag": pl.String, "content": pl.String}
+_INDEXED = ("event_id", "user_id", "anonymous_id")
 _REFUSED = {
     "missing_type": pl.col("type").fill_null("") == "",
     "missing_user_id": pl.col("user_id").is_null() & pl.col("anonymous_id").is_null(),
@@ -71,7 +81,7 @@ def append_events(backend: Backend, frame: pl.DataFrame, *, received_us: int) ->
     if not frame.height:
         return IngestReport()
     rows = conformed(frame, {**EVENT_SCHEMA, "t_us": pl.Int64}, optional=_OPTIONAL)
-    why = refused(rows, _REFUSED)
+    why = refused(rows, {**_REFUSED, **too_long(_INDEXED, backend.longest_key)})
     bad, rows = rows.filter(why.is_not_null()), rows.filter(why.is_null())
     rows = _with_ids_and_contents(rows)
     told = reasons(bad, why.drop_nulls()) if bad.height else ()

@@ -1,7 +1,7 @@
 """What one database must bring: connections, bulk writes and bulk reads.
 
 Everything else of the store is written once, over SQLAlchemy Core, on top of these few
-operations; ``sqlite.py`` is one implementation.
+operations; ``sqlite.py`` and ``postgres.py`` are the implementations.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,6 +18,11 @@ class Backend(Protocol):
     @property
     def url(self) -> str:
         """The database URL, without any password."""
+        ...
+
+    @property
+    def longest_key(self) -> int | None:
+        """The most bytes of a text that an index can hold, None where there is no limit."""
         ...
 
     def read(self) -> AbstractContextManager[sa.Connection]:

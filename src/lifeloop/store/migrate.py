@@ -1,5 +1,6 @@
 """Numbered migrations, run when a store is opened: nothing to do costs one query."""
 
+import re
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -7,6 +8,7 @@ import sqlalchemy as sa
 from lifeloop.errors import SchemaTooNew, StoreError
 from lifeloop.store.backend import Backend
 
+_OURS = re.compile(r"\d{4}")  # other programs name their migrations otherwise
 FOLDER = Path(__file__).parent / "migrations"
 
 
@@ -27,6 +29,8 @@ def migrate(backend: Backend) -> None:
         held = _version(con)
         if held == newest_version():
             return
+        if held is not None and not _OURS.fullmatch(held):
+            raise _not_ours(con, backend, f"migrations of its own, at {held}")
         if held is not None and held > newest_version():
             raise SchemaTooNew(
                 "the database was written by a newer lifeloop",
@@ -35,11 +39,7 @@ def migrate(backend: Backend) -> None:
                 hint="install the newer lifeloop, or open another database",
             )
         if held is None and (tables := sa.inspect(con).get_table_names()):
-            raise StoreError(
-                "the database is not one of lifeloop",
-                got=f"{backend.url} with tables {', '.join(sorted(tables)[:5])}",
-                hint="name another file",
-            )
+            raise _not_ours(con, backend, f"tables {', '.join(sorted(tables)[:5])}")
         _upgrade(con)
 
 
@@ -49,11 +49,24 @@ def newest_version() -> str:
 
 
 def _version(con: sa.Connection) -> str | None:
+    if con.dialect.name == "postgresql":  # where a failed question would end the transaction
+        there = con.exec_driver_sql("SELECT to_regclass('alembic_version')").scalar()
+        if there is None:
+            return None
     try:
         held = con.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
     except sa.exc.OperationalError:  # no such table
         return None
     return None if held is None else str(held)
+
+
+def _not_ours(con: sa.Connection, backend: Backend, holds: str) -> StoreError:
+    schema = "add ?schema=lifeloop to the URL, or name another database"
+    return StoreError(
+        "the database is not one of lifeloop",
+        got=f"{backend.url} with {holds}",
+        hint=schema if con.dialect.name == "postgresql" else "name another file",
+    )
 
 
 def _upgrade(con: sa.Connection) -> None:

@@ -1,14 +1,18 @@
 """From a URL to an open store."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lifeloop.errors import StoreError
+from lifeloop.errors import MissingExtra, StoreError
 
 if TYPE_CHECKING:
+    from lifeloop.store.backend import Backend
     from lifeloop.store.sql_store import SqlStore
 
 _SQLITE = "sqlite:///"
+_POSTGRES = ("postgresql", "postgres", "postgresql+psycopg")
+_DRIVERS = ("psycopg", "adbc_driver_postgresql")
 
 
 def open_store(url: str) -> "SqlStore":
@@ -19,6 +23,9 @@ def open_store(url: str) -> "SqlStore":
     url : str
         ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db``. The path is taken
         as it stands: spaces, ``?``, ``#`` and any script are fine.
+        ``postgresql://user:password@host:port/database?schema=name`` with any option of libpq;
+        without ``schema`` the tables go where the server puts this user's. Needs the extra
+        ``postgres``.
 
     Returns
     -------
@@ -29,32 +36,45 @@ def open_store(url: str) -> "SqlStore":
     ------
     SchemaTooNew
         If a newer lifeloop wrote the database.
+    MissingExtra
+        If PostgreSQL is asked for and its drivers are not installed.
     StoreError
         If the URL names no database that lifeloop knows, or it cannot be opened.
     """
-    if url.startswith(("postgresql://", "postgresql+psycopg://", "postgres://")):
-        raise StoreError(
-            "PostgreSQL is not supported yet; it comes with the next part of lifeloop",
-            got=url.split("://")[0] + "://…",  # never the password
-            allowed="sqlite:///path.db",
-            hint="use a SQLite file until then",
-        )
+    if url.split("://")[0] in _POSTGRES:
+        return _opened(_postgres(url))
     if not url.startswith(_SQLITE) or not url.removeprefix(_SQLITE):
         raise StoreError(
             "the database URL names no file",
             got=url.split("@")[-1],
-            allowed="sqlite:///relative.db or sqlite:////absolute.db",
+            allowed="sqlite:///relative.db, sqlite:////absolute.db or postgresql://…",
             hint="correct the URL",
         )
-    # Heavy imports wait until a store is really opened.
-    from lifeloop.store.migrate import migrate
-    from lifeloop.store.sql_store import SqlStore
     from lifeloop.store.sqlite import open_backend
 
-    backend = open_backend(Path(url.removeprefix(_SQLITE)))
+    return _opened(open_backend(Path(url.removeprefix(_SQLITE))))
+
+
+# Heavy imports wait until a store is really opened.
+
+
+def _opened(backend: "Backend") -> "SqlStore":
+    from lifeloop.store.migrate import migrate
+    from lifeloop.store.sql_store import SqlStore
+
     try:
         migrate(backend)
     except BaseException:
         backend.close()
         raise
     return SqlStore(backend)
+
+
+def _postgres(url: str) -> "Backend":
+    if any(find_spec(name) is None for name in _DRIVERS):
+        raise MissingExtra("PostgreSQL", "postgres")
+    try:
+        from lifeloop.store.postgres import open_backend
+    except ImportError as error:  # psycopg is there, and the library under it is not
+        raise MissingExtra("PostgreSQL", "postgres") from error
+    return open_backend(url)

@@ -63,13 +63,19 @@ def _record(row: QuarantinedRow, received_us: int) -> dict[str, Any]:
     # ASCII keeps what is not valid Unicode; str keeps what JSON has no word for.
     raw = json.dumps(dict(row.raw), default=str)
     known = row.line is not None
-    parts = [row.kind, row.reason, raw, row.source, str(row.line)]
+    source = _shown(row.source)
+    parts = [row.kind, row.reason, raw, source, str(row.line)]
     return {
         "kind": row.kind,
         "reason": row.reason,
         "raw": raw,
-        "source": row.source,
+        "source": source,
         "line": row.line,
         "received_us": received_us,
         "row_key": digest(parts).hex() if known else uuid.uuid4().hex,
     }
+
+
+def _shown(source: str) -> str:
+    """Return the name of a source without what a database cannot hold; ``raw`` keeps it all."""
+    return source.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

@@ -69,6 +69,14 @@ def holds_nul(schema: Mapping[str, Any]) -> pl.Expr:
     return pl.any_horizontal(pl.col(names).str.contains("\0", literal=True)).fill_null(False)
 
 
+def too_long(names: Sequence[str], longest: int | None) -> dict[str, pl.Expr]:
+    """Return the rule of ids that have more bytes than the database can index, if it has one."""
+    if longest is None:
+        return {}
+    sizes = pl.col(list(names)).str.len_bytes()
+    return {"id_too_long": pl.any_horizontal(sizes > longest).fill_null(False)}
+
+
 def reasons(frame: pl.DataFrame, column: pl.Series) -> tuple[Reason, ...]:
     """Return one ``Reason`` per distinct value of ``column``, with the first lines of each."""
     told = frame.select(LINE).with_columns(column.alias("reason")).drop_nulls("reason")

@@ -61,6 +61,10 @@ class SqliteBackend:
         """The database URL."""
         return f"sqlite:///{self.path}"
 
+    @property
+    def longest_key(self) -> None:
+        """There is no limit on what an index can hold."""
+
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """Open one consistent read, on a connection that refuses to write."""

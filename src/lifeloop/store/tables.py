@@ -18,13 +18,16 @@ metadata = sa.MetaData()
 Long = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 """64 bits everywhere; in SQLite the word INTEGER makes a primary key the row's own address."""
 
+Text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+"""Text compared byte by byte everywhere: the same order on every database and system."""
+
 _TYPES: dict[str, Any] = {
-    "String": sa.Text(),
+    "String": Text,
     "Int64": Long,
     "Int32": sa.Integer(),
     "Float64": sa.Double(),
     "Boolean": sa.Boolean(),
-    "List(String)": sa.Text(),  # as JSON
+    "List(String)": Text,  # as JSON
 }
 
 
@@ -44,7 +47,7 @@ def _id() -> sa.Column[Any]:
 
 
 def _text(name: str, **more: Any) -> sa.Column[Any]:
-    return sa.Column(name, sa.Text, **{"nullable": False, **more})
+    return sa.Column(name, Text, **{"nullable": False, **more})
 
 
 def _long(name: str, **more: Any) -> sa.Column[Any]:
@@ -77,7 +80,8 @@ events = sa.Table(
     _content(),
 )
 sa.Index("events_event_id", events.c.event_id, unique=True)
-# The order of one person's events comes from the index alone: (t_us, seq), no time first.
+# The order of one person's events comes from the index alone: (t_us, seq), no time first. In
+# SQLite every index ends with seq and null comes first; in PostgreSQL the migration says both.
 sa.Index("events_by_user", events.c.user_id, events.c.t_us)
 _no_user = events.c.user_id.is_(None)
 sa.Index(

@@ -16,7 +16,7 @@ from lifeloop.events.canonical import canonical_rows
 from lifeloop.events.records import ITEM_SCHEMA, USER_SCHEMA, Item, User
 from lifeloop.store import clock, quarantine
 from lifeloop.store.backend import LAST, Backend, bound
-from lifeloop.store.rows import LINE, conformed, holds_nul, not_finite, reasons, refused
+from lifeloop.store.rows import LINE, conformed, holds_nul, not_finite, reasons, refused, too_long
 from lifeloop.store.tables import items, users
 
 _JSON = ("consent", "attributes")
@@ -47,6 +47,7 @@ def put(backend: Backend, kind: Kind, frame: pl.DataFrame, *, received_us: int) 
         "bad_number": not_finite(kind.schema),
         "nul_character": holds_nul(kind.schema),
         "bad_json": pl.lit(faults),
+        **too_long([kind.key], backend.longest_key),
     }
     why = refused(rows, rules)
     bad, rows = rows.filter(why.is_not_null()), rows.filter(why.is_null())
@@ -177,4 +178,9 @@ def _json_object(text: str | None) -> tuple[str | None, bool]:
         return None, False
     if not isinstance(held, dict):
         return None, False
-    return (json.dumps(held, ensure_ascii=False, sort_keys=True) if held else None), True
+    written = json.dumps(held, ensure_ascii=False, sort_keys=True) if held else None
+    try:
+        (written or "").encode()
+    except UnicodeEncodeError:  # half a surrogate pair, which is no text
+        return None, False
+    return written, True

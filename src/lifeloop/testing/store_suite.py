@@ -574,6 +574,23 @@ class StoreContract:
             ("item", "bad_number"),
         }
 
+    def test_json_that_is_no_text_is_quarantined(self, store: SqlStore) -> None:
+        rows = frame_of([Item(item_id=i) for i in ("half", "nul")], ITEM_SCHEMA)
+        half, nul = r'{"a":"\ud800"}', r'{"a":"\u0000"}'
+        rows = rows.with_columns(attributes=pl.Series([half, nul], dtype=pl.String))
+        report = store.put_items(rows, received_us=NOW)
+        assert [(r.reason, r.lines) for r in report.reasons] == [("bad_json", (1,))]
+        assert store.quarantined()[0].raw["attributes"] == half
+        (item,) = store.items(["nul"])
+        assert item is not None
+        assert item.attributes == {"a": "\0"}
+
+    def test_a_source_with_odd_characters_is_quarantined_too(self, store: SqlStore) -> None:
+        store.append(event_rows(replace(VIEW, source="a\0b")), received_us=NOW)
+        store.quarantine([QuarantinedRow("event", "x", {"n": 1}, source="\ud800")], received_us=NOW)
+        assert [row.source for row in store.quarantined()] == ["a\ufffdb", "?"]
+        assert store.quarantined()[0].raw["source"] == "a\0b"
+
     # ------------------------------------------------------------ quarantine, decisions, bundles
 
     def test_quarantine_keeps_rows_as_they_came_until_released(self, store: SqlStore) -> None:

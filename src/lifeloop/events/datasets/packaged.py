@@ -128,19 +128,14 @@ def _groceries(folder: Path, work: Path) -> Path:
     name = pl.coalesce(kind, group, department)
     items = products.select(
         item_id=pl.col("product_id").cast(pl.String),
-        title=pl.concat_str(name.str.to_titlecase(), size, separator=", ", ignore_nulls=True),
-        description=pl.concat_str(
-            department.str.to_titlecase(),
-            group.str.to_titlecase(),
-            name.str.to_titlecase(),
-            separator=" > ",
-            ignore_nulls=True,
-        ),
+        # The size of a package tells packages apart, not things: it stays beside the text, so
+        # that 92,331 products are 3,903 texts and not 20,770.
+        title=name.str.to_titlecase(),
         categories=pl.concat_list(department, group)
         .list.drop_nulls()
         .list.unique(maintain_order=True),
-        brand=pl.col("brand"),
         kind=pl.lit("product"),
+        label=pl.col("brand").str.to_lowercase(),  # national or private: no brand's name
         manufacturer_id=pl.col("manufacturer_id"),
         package_size=size,
     )

@@ -1,5 +1,7 @@
 """The spine: clock, events, users, items, identity, quarantine, decisions, bundles."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -10,6 +12,8 @@ depends_on = None
 
 # Written out, not taken from tables.py: a migration must not change when the tables do.
 LONG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
@@ -54,9 +58,9 @@ def upgrade() -> None:
         sa.Column("content", sa.LargeBinary, nullable=False),
     )
     op.create_index("events_event_id", "events", ["event_id"], unique=True)
-    op.create_index("events_by_user", "events", ["user_id", "t_us"])
-    _partial_index("events_by_visitor", ["anonymous_id", "t_us"], "user_id IS NULL")
-    _partial_index("events_refers_to", ["refers_to"], "refers_to IS NOT NULL")
+    _index("events_by_user", ["user_id", *_in_order()])
+    _index("events_by_visitor", ["anonymous_id", *_in_order()], "user_id IS NULL")
+    _index("events_refers_to", ["refers_to"], "refers_to IS NOT NULL")
     op.create_table("superseded", _seq(), _long("by_seq"))
     op.create_table(
         "users",
@@ -98,7 +102,7 @@ def upgrade() -> None:
     op.create_index("items_by_id", "items", ["item_id", "seq"], unique=True)
     op.create_table(
         "links",
-        sa.Column("anonymous_id", sa.Text, primary_key=True),
+        sa.Column("anonymous_id", TEXT, primary_key=True),
         _text("user_id", nullable=False),
         _long("seq"),
         _long("at_us"),
@@ -122,13 +126,13 @@ def upgrade() -> None:
         _text("source", nullable=False),
         _long("line", nullable=True),
         _long("received_us"),
-        sa.Column("row_key", sa.Text, nullable=False, unique=True),
+        sa.Column("row_key", TEXT, nullable=False, unique=True),
         sqlite_autoincrement=True,
     )
     op.create_table(
         "decisions",
         _id(),
-        sa.Column("request_id", sa.Text, nullable=False, unique=True),
+        sa.Column("request_id", TEXT, nullable=False, unique=True),
         _text("user_id", nullable=False),
         _long("t_us"),
         _long("seq"),
@@ -138,7 +142,7 @@ def upgrade() -> None:
     op.create_index("decisions_by_user", "decisions", ["user_id"])
     op.create_table(
         "bundles",
-        sa.Column("bundle", sa.Text, primary_key=True),
+        sa.Column("bundle", TEXT, primary_key=True),
         _long("at_us"),
         _text("manifest", nullable=False),
     )
@@ -150,7 +154,7 @@ def downgrade() -> None:
 
 
 def _text(name: str, *, nullable: bool = True) -> sa.Column[str]:
-    return sa.Column(name, sa.Text, nullable=nullable)
+    return sa.Column(name, TEXT, nullable=nullable)
 
 
 def _real(name: str) -> sa.Column[float]:
@@ -169,6 +173,13 @@ def _id() -> sa.Column[int]:
     return sa.Column("id", LONG, primary_key=True, autoincrement=True)
 
 
-def _partial_index(name: str, columns: list[str], where: str) -> None:
-    clause = sa.text(where)
+def _in_order() -> list[Any]:
+    """Return the columns that order one person's events, as each database counts nulls."""
+    if op.get_context().dialect.name == "postgresql":
+        return [sa.text("t_us NULLS FIRST"), "seq"]
+    return ["t_us"]
+
+
+def _index(name: str, columns: list[Any], where: str | None = None) -> None:
+    clause = None if where is None else sa.text(where)
     op.create_index(name, "events", columns, sqlite_where=clause, postgresql_where=clause)

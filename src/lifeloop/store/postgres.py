@@ -1,0 +1,373 @@
+"""PostgreSQL behind the store: writers take turns, readers never wait, bulk by binary COPY.
+
+*One order.* Every write transaction first takes the one turn of its schema (an advisory lock
+that ends with the transaction, after the commit can be seen). So whoever takes a number from
+``clock.seq`` sees all that was committed under smaller numbers, and commits before anyone takes
+a larger one: a reader that sees number n sees every number below it. It also makes the look-up
+of what is stored already exact, so rows are copied straight into the table: a row that came
+meanwhile cannot exist, and were there one, the unique index would fail the call rather than
+drop it in silence.
+
+*Durable.* A live write commits synchronously. Inside ``bulk`` commits do not wait for the disk;
+the end of the block is one synchronous commit, which makes all before it durable.
+"""
+
+import importlib
+import json
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import polars as pl
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.pool import QueuePool
+
+from lifeloop.errors import StoreError
+from lifeloop.store.postgres_errors import told, translated, unreachable, was_lost
+from lifeloop.store.postgres_url import Address, read_url
+
+BUSY_S = 30
+"""How long a writer waits for its turn before it gives up."""
+
+LONGEST_KEY = 2600
+"""Bytes of an id; PostgreSQL's B-trees hold entries up to about 2,700."""
+
+_RESTED_S = 1.0  # a connection unused for longer is tried before it is trusted
+_CHUNK = 20_000  # rows; reads below this are not worth a connection of the columnar driver
+_READERS = 8, 24  # connections kept, and more of them under load
+
+# One round trip: how durable, how patient, then the turn. A server set to asynchronous commits
+# does not make an acknowledged event less durable; one set to wait for replicas still does.
+_TURN = sa.text(
+    "SELECT set_config('synchronous_commit', CASE WHEN :bulk THEN 'off'"
+    " WHEN current_setting('synchronous_commit') = 'off' THEN 'on'"
+    " ELSE current_setting('synchronous_commit') END, true),"
+    " set_config('lock_timeout', :patience, true),"
+    " pg_advisory_xact_lock(hashtextextended('lifeloop ' || current_schema(), 0))"
+)
+# As JSON and not as an array: the driver writes it ten times faster, and the server expects 100
+# texts of it whatever it holds, so it always looks them up by index.
+_IDS = sa.cast(sa.bindparam("ids", type_=sa.Text), postgresql.JSON)
+_LISTED: sa.Select[Any] = sa.select(sa.func.json_array_elements_text(_IDS, type_=sa.Text))
+
+
+class PostgresBackend:
+    """One schema of one PostgreSQL database. Safe between threads; not across a fork."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._bulk = threading.local()
+        self._writers_made = 0
+        self._hot: dict[sa.Select[Any], tuple[str, dict[str, Any]]] = {}
+        self._writer = _engine(self._new_writer, kept=1, more=0)
+        self._reader = _engine(self._new_reader, kept=_READERS[0], more=_READERS[1])
+
+    @property
+    def url(self) -> str:
+        """The database URL, without any password."""
+        return self.address.shown
+
+    @property
+    def longest_key(self) -> int:
+        """The most bytes of a text that an index can hold."""
+        return LONGEST_KEY
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """Open one consistent read, which the server refuses to let write."""
+        self._not_forked()
+        with self._told() as step, self._reader.connect() as con:
+            step["connected"] = True
+            with _given_up_if_lost(con):
+                yield con
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """Open the write transaction, after every other writer of any process."""
+        self._not_forked()
+        bulk = getattr(self._bulk, "depth", 0) > 0
+        with self._lock, self._told() as step, self._writer.connect() as con:
+            step["connected"] = True
+            with _given_up_if_lost(con):
+                con.execute(_TURN, {"bulk": bulk, "patience": f"{BUSY_S}s"})
+                if bulk:
+                    self._bulk.used.add(self._writers_made)
+                yield con
+                step["committing"] = True
+                con.commit()
+
+    @contextmanager
+    def bulk(self) -> Iterator[None]:
+        """Wait for the disk once, at the end, for this thread's writes."""
+        depth = getattr(self._bulk, "depth", 0)
+        if not depth:
+            self._bulk.used = set()  # the writing connections of this block, by number
+            self._bulk.filled = Counter()
+        self._bulk.depth = depth + 1
+        try:
+            yield
+        finally:
+            self._bulk.depth -= 1
+            if not self._bulk.depth and self._bulk.used:
+                self._settle()
+
+    @property
+    def listed(self) -> sa.Select[Any]:
+        """Texts as a subquery over one JSON parameter, so that there is no limit on them."""
+        return _LISTED
+
+    def packed(self, values: Sequence[str]) -> str:
+        """Return texts as JSON; those that PostgreSQL cannot hold name nothing in it."""
+        if not _holdable("\n".join(values)):
+            values = [value for value in values if _holdable(value)]
+        return json.dumps(list(values), ensure_ascii=False)
+
+    def insert(self, con: sa.Connection, table: sa.Table, rows: pl.DataFrame) -> None:
+        """Copy rows into ``table`` in binary, only the columns that hold anything."""
+        if not rows.height:
+            return
+        empty = rows.null_count().row(0)
+        names = [n for n, nulls in zip(rows.columns, empty, strict=True) if nulls < rows.height]
+        columns = ", ".join(f'"{name}"' for name in names)
+        sql = f'COPY "{table.name}" ({columns}) FROM STDIN (FORMAT BINARY)'
+        with _driver(con).cursor() as cursor, cursor.copy(sql.encode()) as copy:
+            copy.set_types([_SQL[str(rows[name].dtype)] for name in names])
+            for row in rows.select(names).iter_rows():
+                copy.write_row(row)
+        if getattr(self._bulk, "depth", 0):
+            self._bulk.filled[table.name] += rows.height
+
+    def fetch(
+        self, con: sa.Connection, statement: sa.Select[Any], values: Mapping[str, Any]
+    ) -> list[tuple[Any, ...]]:
+        """Run a hot read, compiled once, without the layers in between."""
+        if statement not in self._hot:
+            done = statement.compile(dialect=self._reader.dialect)
+            self._hot[statement] = (str(done), dict(done.params))
+        sql, given = self._hot[statement]
+        return _driver(con).execute(sql.encode(), {**given, **values}, binary=True).fetchall()
+
+    def frame(self, statement: sa.Select[Any], schema: Mapping[str, Any]) -> pl.DataFrame:
+        """Run a read; a large one as Arrow columns, through ADBC."""
+        with self.read() as con:
+            rows = con.execute(statement.limit(_CHUNK)).all()
+        if len(rows) < _CHUNK:
+            return _framed(rows, schema)
+        return self._by_columns(statement, schema)
+
+    def close(self) -> None:
+        """Release every connection."""
+        if os.getpid() == self._pid:
+            self._reader.dispose()
+            self._writer.dispose()
+
+    def _by_columns(self, statement: sa.Select[Any], schema: Mapping[str, Any]) -> pl.DataFrame:
+        adbc: Any = importlib.import_module("adbc_driver_postgresql.dbapi")
+        # Its own dialect: the one of psycopg would double every percent sign.
+        dialect = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
+        sql = str(statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
+        try:
+            with adbc.connect(self.address.conninfo) as con, con.cursor() as cursor:
+                cursor.execute(sql)
+                frame = pl.DataFrame(cursor.fetch_arrow_table())
+        except adbc.Error as error:
+            raise StoreError(
+                f"a large read from PostgreSQL failed ({told(error, self.address)})",
+                got=self.url,
+                hint="check that the server runs, then repeat the call",
+            ) from error
+        return frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
+
+    def _settle(self) -> None:
+        """Make durable what this thread's bulk block wrote, or say that some may be gone."""
+        # A connection that was replaced may mean a server that crashed, and with it the last
+        # commits that had not reached the disk.
+        used = self._bulk.used
+        cause: StoreError | None = None
+        try:
+            with self.write() as con:
+                con.exec_driver_sql("UPDATE clock SET touched = touched + 1")
+        except StoreError as error:
+            cause = error
+        if cause is not None or used != {self._writers_made}:
+            raise StoreError(
+                "the server did not confirm all of a bulk write (it failed, or the connection was "
+                "lost on the way); its last batches may be gone",
+                got=self.url,
+                hint="repeat the import; rows that are stored are counted as duplicates",
+            ) from cause
+        filled = [name for name, n in self._bulk.filled.items() if n > _CHUNK]
+        if filled:
+            self._count(filled)
+
+    def _count(self, tables: Sequence[str]) -> None:
+        """Let the server count what a table now holds: by itself it would plan badly till then."""
+        with suppress(StoreError), self.write() as con:
+            con.exec_driver_sql("SET LOCAL lock_timeout = '1s'")  # not worth waiting for a vacuum
+            for name in tables:
+                con.exec_driver_sql(f'ANALYZE "{name}"')
+
+    @contextmanager
+    def _told(self) -> Iterator[dict[str, bool]]:
+        step: dict[str, bool] = {}
+        try:
+            yield step
+        except (sa.exc.DBAPIError, psycopg.Error, UnicodeEncodeError) as error:
+            cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+            if not step.get("connected"):
+                raise unreachable(cause, self.address) from error
+            if was_lost(cause):
+                self._forget()
+            committing = step.get("committing", False)
+            raise translated(cause, self.address, committing=committing) from error
+        except sa.exc.TimeoutError as error:
+            raise StoreError(
+                f"no connection became free in {BUSY_S} s: too many reads at once",
+                got=self.url,
+                hint="repeat the call, or run more processes with fewer threads each",
+            ) from error
+
+    def _forget(self) -> None:
+        """Drop the idle connections: what ended one has most likely ended all."""
+        self._reader.dispose()
+        if not getattr(self._bulk, "depth", 0):
+            self._writer.dispose()
+
+    def _new_writer(self) -> psycopg.Connection[Any]:
+        con = psycopg.connect(self.address.conninfo, prepare_threshold=None)
+        con.isolation_level = psycopg.IsolationLevel.READ_COMMITTED  # sees all before its turn
+        self._writers_made += 1
+        return con
+
+    def _new_reader(self) -> psycopg.Connection[Any]:
+        con = psycopg.connect(self.address.conninfo, prepare_threshold=None)
+        con.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        con.read_only = True
+        return con
+
+    def _not_forked(self) -> None:
+        if os.getpid() != self._pid:
+            raise StoreError(
+                "this store was opened before a fork and is not valid in the child",
+                hint="call open_store in the child process",
+            )
+
+
+def open_backend(url: str) -> PostgresBackend:
+    """Return the database at ``url``; a schema that it names is made if it is absent."""
+    address = read_url(url)
+    try:
+        con = psycopg.connect(address.conninfo, autocommit=True)
+    except psycopg.Error as error:
+        raise unreachable(error, address) from error
+    try:
+        with con:
+            _check(con, address)
+            if address.schema is not None:
+                _make_schema(con, address.schema)
+            if con.execute("SELECT current_schema()").fetchone() == (None,):
+                raise StoreError(
+                    "the database has no schema that this user can use",
+                    got=address.shown,
+                    hint="add ?schema=lifeloop to the URL",
+                )
+    except psycopg.Error as error:
+        raise translated(error, address, committing=False) from error
+    return PostgresBackend(address)
+
+
+def _check(con: psycopg.Connection[Any], address: Address) -> None:
+    encoding = con.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise StoreError(
+            "the database cannot hold every text",
+            got=f"encoding {encoding} of {address.shown}",
+            allowed="UTF8",
+            hint="make one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0",
+        )
+
+
+def _make_schema(con: psycopg.Connection[Any], schema: str) -> None:
+    found = con.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone()
+    if found is None:
+        with con.transaction():  # two that come at once would fail in the catalogue
+            con.execute("SELECT pg_advisory_xact_lock(hashtextextended('lifeloop schemas', 0))")
+            con.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"'.encode())
+
+
+# ---------------------------------------------------------------- connections
+
+
+def _engine(creator: Any, *, kept: int, more: int) -> sa.Engine:
+    engine = sa.create_engine(
+        "postgresql+psycopg://",
+        creator=creator,
+        poolclass=QueuePool,
+        pool_size=kept,
+        max_overflow=more,
+        pool_timeout=BUSY_S,
+        pool_use_lifo=True,
+        use_native_hstore=False,
+    )
+    sa.event.listen(engine, "checkin", _rests)
+    sa.event.listen(engine, "checkout", _tried)
+    return engine
+
+
+def _rests(_: object, record: Any) -> None:
+    record.info["rests"] = time.monotonic()
+
+
+def _tried(con: psycopg.Connection[Any], record: Any, _: object) -> None:
+    """Replace a connection that died while it rested, before anything relies on it."""
+    if time.monotonic() - record.info.get("rests", time.monotonic()) > _RESTED_S:
+        con.pgconn.exec_(b"")
+        if con.closed:
+            raise sa.exc.DisconnectionError
+
+
+@contextmanager
+def _given_up_if_lost(con: sa.Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        if not con.invalidated and _driver(con).closed:
+            con.invalidate()
+        raise
+
+
+def _driver(con: sa.Connection) -> psycopg.Connection[Any]:
+    driver: Any = con.connection.driver_connection
+    return driver  # type: ignore[no-any-return]
+
+
+# ---------------------------------------------------------------- values
+
+_SQL = {"String": "text", "Int64": "int8", "Int32": "int4", "Float64": "float8"}
+_SQL |= {"Boolean": "bool", "Binary": "bytea"}
+
+
+def _holdable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
+
+
+def _framed(rows: Sequence[Sequence[Any]], schema: Mapping[str, Any]) -> pl.DataFrame:
+    columns: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) or [()] * len(schema)
+    return pl.DataFrame(
+        [
+            pl.Series(name, column, dtype=kind)
+            for (name, kind), column in zip(schema.items(), columns, strict=True)
+        ]
+    )

@@ -1,0 +1,23 @@
+"""PostgreSQL keeps the contract of a store, on a real server."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from lifeloop.testing.postgres import own_schema, postgres_server
+from lifeloop.testing.store_suite import StoreContract
+
+pytestmark = pytest.mark.extras
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with postgres_server() as url:
+        yield url
+
+
+class TestPostgres(StoreContract):
+    @pytest.fixture
+    def store_url(self, server: str) -> Iterator[str]:
+        with own_schema(server) as url:
+            yield url
