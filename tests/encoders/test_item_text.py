@@ -95,5 +95,5 @@ def test_very_long_texts_are_cut_in_no_time(raw: str) -> None:
 
 
 def test_equal_items_give_equal_texts_for_a_whole_frame() -> None:
-    frame = pl.DataFrame({"title": ["A 5 OZ", None, "A 6 OZ"], "brand": ["x", "x", "x"]})
-    assert item_text(frame) == ["A. x", "x", "A. x"]
+    frame = pl.DataFrame({"title": ["Tea 5 OZ", None, "Tea 6 OZ"], "brand": ["x", "x", "x"]})
+    assert item_text(frame) == ["Tea. x", "x", "Tea. x"]

@@ -149,6 +149,15 @@ def test_a_day_begins_at_its_first_instant(zone: str) -> None:
         assert calendar.end_of_day_us(number, zone) > start
 
 
+def test_the_instant_of_a_change_already_has_the_new_offset() -> None:
+    # São Paulo went from midnight of the 18th back to 23:00 of the 17th
+    change = int(datetime(2018, 2, 18, 2, tzinfo=UTC).timestamp()) * 1_000_000
+    assert local(change, "America/Sao_Paulo") == date(2018, 2, 17)
+    assert calendar.date_of(calendar.day_of(change, "America/Sao_Paulo")) == date(2018, 2, 17)
+    both = calendar.days_of(np.array([change - 86_400_000_000, change]), "America/Sao_Paulo")
+    assert [calendar.date_of(int(d)) for d in both] == [date(2018, 2, 16), date(2018, 2, 17)]
+
+
 def test_a_day_that_a_zone_skipped_is_empty() -> None:
     # Samoa had no 30 December 2011
     skipped = calendar.number_of(date(2011, 12, 30))

@@ -455,7 +455,7 @@ def test_one_voice_per_user_and_ninety_days() -> None:
     answers = [
         ("a", "2024-01-01T09:00", "nps", 0),
         ("a", "2024-01-05T09:00", "nps", 10),  # replaces the 0
-        ("b", "2024-01-02T09:00", "nps", 7),
+        ("b", "2024-01-02T09:00", "nps", 8),
         ("c", "2024-01-02T09:00", "nps", 6),
         ("d", "2024-01-03T09:00", "nps", 11),  # refused
         ("d", "2024-01-03T09:00", "csat", 4.5),  # refused

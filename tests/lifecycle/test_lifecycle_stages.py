@@ -269,6 +269,12 @@ def test_own_rhythm_takes_over_at_five_gaps() -> None:
     assert placed(five, 6)["overlay"] is None
 
 
+def test_of_five_gaps_the_longest_is_the_rhythm() -> None:
+    rows = [row("u", day) for day in (0, 1, 2, 3, 4, 11)]  # 0.9 * 5 = 4.5: the fifth, 7
+    assert placed(rows, 18)["overlay"] is None
+    assert placed(rows, 19)["rule"] == "silent_own: 8 > 7 days, of 5 own gaps"
+
+
 def test_own_rhythm_is_the_ninetieth_percentile_counted_up() -> None:
     # ten gaps 1..10: the ceil(9)-th is 9
     days = np.cumsum([0, *range(1, 11)])
@@ -287,6 +293,29 @@ def test_churned_at_thirty_days_then_resurrected_for_seven() -> None:
         assert placed(back, day)["overlay"] == "resurrected"
     assert placed(back, 47)["overlay"] is None
     assert placed(back, 40)["rule"] == "came_back: on 2024-02-10, shown 7 days"
+
+
+def test_who_comes_back_on_the_thirtieth_day_was_never_churned() -> None:
+    assert placed([row("u", 0), row("u", 30)], 30)["overlay"] is None
+    assert placed([row("u", 0), row("u", 31)], 31)["overlay"] == "resurrected"
+
+
+def test_an_event_at_the_very_moment_of_the_question_is_invisible() -> None:
+    events = frame([row("u", 0), {"user_id": "v", "t_us": us(5), "type": "view"}])
+    for as_of, users in ((us(5), ["u"]), (us(5) + 1, ["u", "v"])):
+        placed_ = stages(events, definitions=DEFINITIONS, as_of=as_of)
+        assert placed_["user_id"].to_list() == users
+
+
+def test_the_request_path_knows_the_burn_in() -> None:
+    for day, existing in ((2, True), (3, False)):  # a burn-in of three days
+        one = stage_of(
+            history("u", [row("u", day)]),
+            definitions=DEFINITIONS,
+            as_of_us=us(9),
+            log_start_us=us(0),
+        )
+        assert one.existing is existing
 
 
 def test_a_user_seen_in_the_burn_in_is_existing_and_never_new() -> None:

@@ -54,9 +54,13 @@ def predicted(predictions: IntoFrame) -> pl.DataFrame:
         pl.col("predicted_value", "p_alive").cast(pl.Float64).fill_nan(None),
     ).sort("user_id", "day")
     value, p = pl.col("predicted_value"), pl.col("p_alive")
-    enter, leave = (_percentile(value, q).over("day") for q in (HIGH_ENTER, HIGH_LEAVE))
-    high = (value >= enter) & (value > 0)
-    stays_high = (value >= leave) & (value > 0)
+    # Columns of their own: a window inside the window of _held would see one user only.
+    table = table.with_columns(
+        _enter=_percentile(value, HIGH_ENTER).over("day"),
+        _leave=_percentile(value, HIGH_LEAVE).over("day"),
+    )
+    high = (value >= pl.col("_enter")) & (value > 0)
+    stays_high = (value >= pl.col("_leave")) & (value > 0)
     return table.with_columns(
         value_high=_held(high, stays_high), p_low=_held(p < P_ENTER, p <= P_LEAVE)
     ).select("user_id", "day", *COLUMNS)

@@ -5,13 +5,14 @@ half-lives and the weights are chosen per data set and horizon, on a slice of ti
 from the training data; then every part is fitted again on everything.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lifeloop.contracts import FittedRetriever, Retriever, TrainData
 from lifeloop.errors import InputError
 from lifeloop.models.blended import FittedBlend, Rule, cold_weights
+from lifeloop.models.fresh import fresh_items, fresh_weights
 from lifeloop.models.holdout import Holdout, Horizon, hold_out
 from lifeloop.models.validate import candidate_table, validation_ndcg
 from lifeloop.models.weights import learn_weights, ndcg_at_10
@@ -100,15 +101,20 @@ class Blend:
         for p, chosen in enumerate(half_lives):
             if chosen is not None:
                 final[p] = final[p].at(chosen[0])  # type: ignore[attr-defined]
-        return FittedBlend(
+        blend = FittedBlend(
             name=self.name,
             rule=rule,
             parts=tuple(final),
             weights=weights,
             cold=cold_weights(final, weights),
+            fresh=weights,
+            is_fresh=fresh_items(data),
             notes=tuple(notes),
             n_items=data.n_items,
         )
+        if not blend.is_fresh.any():
+            return blend
+        return replace(blend, fresh=fresh_weights(blend, inner.queries))
 
 
 def _best_half_life(

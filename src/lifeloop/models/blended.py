@@ -54,6 +54,8 @@ class Scored:
     parts: tuple[FittedRetriever, ...]
     terms: Float  # [P, B, I] what each part adds
     unit: Double | None  # [P, B] term per unit of the part's own score; None for rrf
+    unit_fresh: Double | None  # [P, B] the same for items that nobody has used
+    is_fresh: Bool  # [I]
     total: Float  # [B, I]
 
     def retrieve(self, k: int, *, allowed: Bool | None = None) -> Candidates:
@@ -80,8 +82,10 @@ class Scored:
     def traces(self, b: int, item_ix: Int) -> Double:
         """Return [P, m, n+1]: what ``amounts`` says, for m items at once (a whole slate)."""
         amounts = np.stack([_traces(part, self.queries, b, item_ix) for part in self.parts])
-        if self.unit is not None:
-            return np.asarray(amounts * self.unit[:, b, None, None])
+        if self.unit is not None and self.unit_fresh is not None:
+            fresh = self.is_fresh[item_ix]  # [m]
+            unit = np.where(fresh, self.unit_fresh[:, b, None], self.unit[:, b, None])  # [P, m]
+            return np.asarray(amounts * unit[:, :, None])
         term = self.by_part(b, item_ix)  # [P, m]
         own = amounts.sum(axis=2)  # [P, m]
         divisible = own > 1e-9
@@ -100,6 +104,8 @@ class FittedBlend:
     parts: tuple[FittedRetriever, ...]
     weights: Double  # [P] ≥ 0
     cold: Double  # [P] the same for people without any history
+    fresh: Double  # [P] the same for items that nobody has used; see models.fresh
+    is_fresh: Bool  # [I]
     notes: tuple[str, ...]
     n_items: int
 
@@ -108,26 +114,37 @@ class FittedBlend:
         n_parts, n_queries = len(self.parts), len(queries)
         used = has_history(queries)
         weights = np.where(used, self.weights[:, None], self.cold[:, None])  # [P, B]
+        fresh = np.where(used, self.fresh[:, None], self.cold[:, None])  # [P, B]
+        new = np.flatnonzero(self.is_fresh)
         terms = np.empty((n_parts, n_queries, self.n_items), dtype=np.float32)
-        unit = np.zeros((n_parts, n_queries)) if self.rule == "linear" else None
+        linear = self.rule == "linear"
+        unit, unit_fresh = np.zeros((n_parts, n_queries)), np.zeros((n_parts, n_queries))
         known = np.zeros((n_queries, self.n_items), dtype=np.bool_)
         for p, part in enumerate(self.parts):
-            if not weights[p].any():
+            if not (weights[p].any() or (new.size and fresh[p].any())):
                 terms[p] = 0.0
                 continue
             own = part.score(queries)  # [B, I]
-            if unit is not None:
+            if linear:
                 finite = own > -np.inf
                 own = np.where(finite, own, np.float32(0.0))
                 known |= finite & (weights[p] > 0)[:, None]
-                unit[p] = weights[p] / rms(own)
+                spread = rms(own)
+                unit[p], unit_fresh[p] = weights[p] / spread, fresh[p] / spread
                 np.multiply(own, unit[p][:, None].astype(np.float32), out=terms[p])
+                if new.size:
+                    terms[p][:, new] = own[:, new] * unit_fresh[p][:, None].astype(np.float32)
+                    known[:, new] |= finite[:, new] & (fresh[p] > 0)[:, None]
             else:
-                terms[p] = weights[p][:, None] * _reciprocal_ranks(own)
+                ranked = _reciprocal_ranks(own)
+                terms[p] = weights[p][:, None] * ranked
+                terms[p][:, new] = fresh[p][:, None] * ranked[:, new]
                 known |= terms[p] > 0
         total = terms.sum(axis=0)
         np.copyto(total, -np.inf, where=~known)
-        return Scored(queries, self.parts, terms, unit, total)
+        if not linear:
+            return Scored(queries, self.parts, terms, None, None, self.is_fresh, total)
+        return Scored(queries, self.parts, terms, unit, unit_fresh, self.is_fresh, total)
 
     def score(self, queries: Queries) -> Float:
         """Return [B, I]; -inf where no part can say anything."""
@@ -155,6 +172,8 @@ class FittedBlend:
             "rule": ar.text(self.rule),
             "weights": self.weights,
             "cold": self.cold,
+            "fresh": self.fresh,
+            "is_fresh": self.is_fresh,
             "notes": ar.text("\n".join(self.notes)),
             "n_items": np.array([self.n_items], dtype=np.int64),
         }
@@ -180,6 +199,8 @@ class FittedBlend:
             parts=tuple(rebuild(p.partition(".")[2], held[p]) for p in sorted(held)),
             weights=ar.needed(arrays, "weights"),
             cold=ar.needed(arrays, "cold"),
+            fresh=ar.needed(arrays, "fresh"),
+            is_fresh=ar.needed(arrays, "is_fresh"),
             notes=tuple(notes.split("\n")) if notes else (),
             n_items=int(ar.needed(arrays, "n_items")[0]),
         )

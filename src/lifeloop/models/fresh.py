@@ -1,0 +1,53 @@
+"""Items that nobody has used: what their content is worth, told by the items that people did use.
+
+Behaviour says nothing of a new item, so its score is its content's alone. The weight is the best
+linear guess of the blend's score from the content's, through the origin, over the used items of
+some requests,
+
+    α = Σ total · c / Σ c²,   c = content score / rms,
+
+so that a new item gets what a used item of its similarity typically gets: no more, and at once.
+With equal reciprocal ranks there is nothing to learn from: content then speaks for all personal
+parts, none of which can know the item.
+"""
+
+import numpy as np
+
+from lifeloop.contracts import Bool, Double, Queries, TrainData
+from lifeloop.models.blended import FittedBlend, rms
+from lifeloop.models.data import part_of
+from lifeloop.models.retrieve.content import FittedContent
+
+ASKED = 64
+"""Requests looked at."""
+
+
+def fresh_items(data: TrainData) -> Bool:
+    """Return [I], True for items without any interaction."""
+    return np.asarray(np.bincount(data.item_ix, minlength=data.n_items) == 0)
+
+
+def fresh_weights(blend: FittedBlend, asked: Queries) -> Double:
+    """Return the weights [P] for items that nobody has used; content never weighs less there."""
+    weights = blend.weights.copy()
+    if blend.rule == "rrf":
+        personal = np.array([hasattr(part, "at") for part in blend.parts])
+        reads = np.array([isinstance(part, FittedContent) for part in blend.parts])
+        return np.where(reads, weights[personal].sum(), weights)
+    used = np.flatnonzero(~blend.is_fresh)
+    for p, part in enumerate(blend.parts):
+        if not isinstance(part, FittedContent) or not used.size:
+            continue
+        together, alone = 0.0, 0.0
+        for b in range(min(ASKED, len(asked))):
+            one = part_of(asked, b, b + 1)
+            content = part.score(one)
+            content[content == -np.inf] = 0.0
+            content /= rms(content)[:, None].astype(np.float32)
+            total = blend.scored(one).total
+            total = np.where(total > -np.inf, total, np.float32(0.0))
+            c, t = content[0, used].astype(np.float64), total[0, used].astype(np.float64)
+            together += float(c @ t)
+            alone += float(c @ c)
+        weights[p] = max(weights[p], together / alone if alone > 0 else 0.0)
+    return weights

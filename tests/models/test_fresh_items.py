@@ -1,0 +1,111 @@
+"""Items that nobody has used are scored by their content, on the scale of the others."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lifeloop.config import Models
+from lifeloop.contracts import TrainData
+from lifeloop.models import FittedBlend, build, histories, queries
+from lifeloop.models.blended import rms
+from lifeloop.models.retrieve.content import FittedContent
+
+DAY = 86_400_000_000
+N_TOPICS, PER_TOPIC, NEW = 4, 10, 4
+
+
+def shop(n_users: int, *, seed: int = 0) -> TrainData:
+    """People stay inside a topic; the last ``NEW`` items (one per topic) were never used."""
+    rng = np.random.default_rng(seed)
+    n_items = N_TOPICS * PER_TOPIC + NEW
+    topic = np.concatenate([np.repeat(np.arange(N_TOPICS), PER_TOPIC), np.arange(NEW)])
+    content = np.eye(N_TOPICS, 8)[topic] + rng.normal(0, 0.05, (n_items, 8))
+    content /= np.linalg.norm(content, axis=1, keepdims=True)
+    user_ix, item_ix, t_us = [], [], []
+    for user in range(n_users):
+        picked = rng.permutation(PER_TOPIC)[:6] + (user % N_TOPICS) * PER_TOPIC
+        user_ix += [user] * 6
+        item_ix += picked.tolist()
+        t_us += np.sort(rng.integers(0, 100, 6) * DAY).tolist()
+    n = len(user_ix)
+    return TrainData(
+        user_ix=np.array(user_ix, np.int32),
+        item_ix=np.array(item_ix, np.int32),
+        t_us=np.array(t_us, np.int64),
+        weight=np.ones(n, np.float32),
+        rating=np.full(n, np.nan, np.float32),
+        n_users=n_users,
+        item_ids=tuple(f"i{i}" for i in range(n_items)),
+        content=content.astype(np.float32),
+        content_ix=np.arange(n_items, dtype=np.int32),
+        as_of_us=101 * DAY,
+    )
+
+
+def fitted(data: TrainData) -> FittedBlend:
+    (blend,) = build(["lifeloop"], Models(ease_items=100))
+    found = blend.fit(data, rng=np.random.default_rng(0))
+    assert isinstance(found, FittedBlend)
+    return found
+
+
+@pytest.mark.parametrize(("n_users", "rule"), [(200, "linear"), (40, "rrf")])
+def test_a_new_item_of_the_users_topic_beats_every_item_of_other_topics(
+    n_users: int, rule: str
+) -> None:
+    data = shop(n_users)
+    blend = fitted(data)
+    assert blend.rule == rule
+    assert blend.is_fresh.sum() == NEW
+    for topic in range(N_TOPICS):
+        asked = queries([[topic * PER_TOPIC, topic * PER_TOPIC + 3]], as_of_us=data.as_of_us)
+        score = blend.score(asked)[0]
+        new = N_TOPICS * PER_TOPIC + topic
+        others = [i for i in range(N_TOPICS * PER_TOPIC) if not topic <= i / PER_TOPIC < topic + 1]
+        assert score[new] > score[others].max()
+
+
+@pytest.mark.parametrize("n_users", [200, 40])
+def test_contributions_to_new_items_sum_to_their_score(n_users: int) -> None:
+    data = shop(n_users)
+    blend = fitted(data)
+    asked = histories(data, np.arange(5, dtype=np.int32))
+    scored = blend.scored(asked)
+    for b in range(5):
+        for item in np.flatnonzero(blend.is_fresh):
+            total = scored.contributions(b, int(item)).sum()
+            assert total == pytest.approx(float(scored.total[b, item]), rel=1e-4, abs=1e-5)
+
+
+def test_the_weight_of_new_items_is_the_regression_of_the_score_on_content() -> None:
+    data = shop(200)
+    blend = fitted(data)
+    place = next(p for p, part in enumerate(blend.parts) if isinstance(part, FittedContent))
+    used = ~blend.is_fresh
+    asked = histories(data, np.arange(64, dtype=np.int32))
+    content = blend.parts[place].score(asked)
+    content = (content / rms(content)[:, None])[:, used].ravel()
+    scored = blend.scored(asked).total
+    total = np.where(scored > -np.inf, scored, 0.0)[:, used].ravel()
+    (slope,), *_ = np.linalg.lstsq(content[:, None], total, rcond=None)
+    # other people are asked inside fit: the same population, not the same sample
+    assert blend.fresh[place] == pytest.approx(max(slope, blend.weights[place]), rel=0.1)
+
+
+def test_without_new_items_nothing_differs() -> None:
+    data = shop(200)
+    new = np.arange(N_TOPICS * PER_TOPIC, N_TOPICS * PER_TOPIC + NEW, dtype=np.int32)
+    user_ix = np.concatenate([np.arange(NEW, dtype=np.int32), data.user_ix])
+    order = np.argsort(user_ix, kind="stable")
+    whole = replace(
+        data,
+        user_ix=user_ix[order],
+        item_ix=np.concatenate([new, data.item_ix])[order],
+        t_us=np.concatenate([np.zeros(NEW, np.int64), data.t_us])[order],
+        weight=np.ones(len(order), np.float32),
+        rating=np.full(len(order), np.nan, np.float32),
+    )
+    blend = fitted(whole)
+    assert not blend.is_fresh.any()
+    np.testing.assert_array_equal(blend.fresh, blend.weights)
