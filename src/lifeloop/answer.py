@@ -9,6 +9,7 @@ from lifeloop.config import Scenario
 from lifeloop.contracts import (
     Bool,
     Decision,
+    Double,
     Evidence,
     Float,
     History,
@@ -21,13 +22,16 @@ from lifeloop.contracts import (
 )
 from lifeloop.errors import UnknownId
 from lifeloop.events.records import Item
-from lifeloop.explain import Facts, Happened, explain
+from lifeloop.explain import Facts, Happened, Past, explain
 from lifeloop.model import Catalogue, Model
 from lifeloop.models import Scored, queries
 from lifeloop.models.retrieve.popularity import FittedPopularity
 from lifeloop.models.retrieve.topk import NO_HISTORY
 from lifeloop.policy import Combined, choose, say_shortfall
 from lifeloop.request import Asked, Request
+
+NAMEABLE = 8
+"""Strongest events per item whose titles are read; a reason names two items at most."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +43,7 @@ class Chosen:
     score: Float  # [m]
     slate: Slate
     fallback: str | None
+    traces: Double  # [P, len(slate), L+1] what every part and event adds to each item shown
 
     @property
     def slate_ix(self) -> Int:
@@ -78,7 +83,8 @@ def choose_slate(
         rng=np.random.default_rng(request.rng_seed),
     )
     fallback = found.reason[0] if found.reason[0] == NO_HISTORY else None
-    return Chosen(scored, item_ix, score, slate, fallback), state
+    traces = scored.traces(0, item_ix[slate.picked])
+    return Chosen(scored, item_ix, score, slate, fallback, traces), state
 
 
 def decision_of(
@@ -123,9 +129,11 @@ def decision_of(
 
 
 def to_name(model: Model, asked: Asked, chosen: Chosen) -> list[str]:
-    """Return the ids whose titles the answer needs: the slate's and the history's."""
+    """Return the ids whose titles the answer needs: the slate's, and those its reasons name."""
     ids = [model.catalogue.item_ids[i] for i in chosen.slate_ix]
-    return list(dict.fromkeys([*ids, *asked.item_id]))
+    per_event = chosen.traces[:, :, :-1].sum(axis=0)  # [m, L]
+    strongest = np.unique(np.argsort(-per_event, axis=1)[:, :NAMEABLE])
+    return list(dict.fromkeys([*ids, *(asked.item_id[e] for e in strongest)]))
 
 
 def recommendations_of(
@@ -143,15 +151,16 @@ def recommendations_of(
         Happened(item_id, verb, titles.get(item_id))
         for item_id, verb in zip(asked.item_id, asked.verb, strict=True)
     ]
+    past = Past.of(happened)
+    names = [part.name for part in chosen.scored.parts]
     scored, rows = chosen.scored, []
     sources = scored.sources(0, chosen.slate_ix)
     for place, j in enumerate(chosen.slate.picked):
         ix = int(chosen.item_ix[j])
         item_id = model.catalogue.item_ids[ix]
-        names = [part.name for part in scored.parts]
-        amounts = dict(zip(names, scored.amounts(0, ix), strict=True))
+        amounts = dict(zip(names, chosen.traces[:, place], strict=True))
         facts = _facts(model, ix, asked.text)
-        told = explain(amounts, happened, facts=facts, language=scenario.locale.language)
+        told = explain(amounts, past, facts=facts, language=scenario.locale.language)
         source = sources[place]
         if told.kind == "history":  # then the part that made the most of the history
             source = max(amounts, key=lambda name: float(amounts[name][:-1].sum()))

@@ -107,7 +107,7 @@ class Recommend(_Strict):
 class Models(_Strict):
     """What is trained."""
 
-    ease_items: int = Field(6000, ge=1, description="EASE covers this many most-used items")
+    ease_items: int = Field(5000, ge=1, description="EASE covers this many most-used items")
     ease_lambda: float = Field(100.0, gt=0, description="ridge of EASE")
     knn_neighbours: int = Field(100, ge=1, description="neighbours kept per item")
     popularity_half_life_days: float = Field(28.0, gt=0, description="recency of popularity")

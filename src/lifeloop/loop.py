@@ -10,6 +10,7 @@ from lifeloop import answer, intake, learn, overview, request
 from lifeloop.config import Scenario
 from lifeloop.contracts import (
     UNTIMED,
+    Head,
     History,
     IdentityReport,
     IngestReport,
@@ -170,7 +171,7 @@ class Lifeloop:
 
     def moment(self) -> Moment:
         """Return the default moment of analysis and why it was chosen."""
-        return moment(self.store, self.scenario, now_us=self._clock())
+        return moment(self.store.head().last_event_us, self.scenario, now_us=self._clock())
 
     def train(self, *, progress: Progress = silent) -> Mapping[str, Any]:
         """Learn from everything stored, publish the bundle, return its manifest."""
@@ -211,17 +212,18 @@ class Lifeloop:
             A malformed request.
         """
         request.check(user_id, k, context)
+        head = self.store.head()
         history = self.store.histories([user_id])[0]
-        place = self._place(history)
         asking = request.Request.of(
             user_id,
             context,
-            t_us=self._request_us(history),
-            seq=self.store.last_seq(),
+            t_us=self._request_us(history, head),
+            seq=head.seq,
             seed=self.scenario.models.seed,
         )
+        place = self._place(history, head, as_of_us=asking.t_us)
         try:
-            model = self.model()
+            model = self.model(head.bundle)
         except NoModel as error:
             return answer.untrained(asking, stage=place.stage, why=str(error))
         scenario = self.scenario
@@ -253,32 +255,35 @@ class Lifeloop:
     def predict(self, user_id: str, item_id: str) -> Prediction:
         """Predict the rating a user would give; None with a reason where that cannot be said."""
         history = self.store.histories([user_id])[0]
-        return answer.predict(self.model(), history, item_id, as_of_us=self._request_us(history))
+        as_of_us = self._request_us(history, self.store.head())
+        return answer.predict(self.model(), history, item_id, as_of_us=as_of_us)
 
     def stage(self, user_id: str) -> StageResult:
         """Say where a user stands, and the rule that put them there."""
-        return self._place(self.store.histories([user_id])[0])
+        head, history = self.store.head(), self.store.histories([user_id])[0]
+        return self._place(history, head, as_of_us=self._request_us(history, head))
 
     def stages(self) -> dict[str, Any]:
         """Count the users in each stage, and say which stages the data cannot show and why."""
         return overview.stages(self.store, self.scenario, moment=self.moment())
 
-    def _place(self, history: History) -> StageResult:
+    def _place(self, history: History, head: Head, *, as_of_us: int) -> StageResult:
         return stage_of(
             history,
             definitions=self._definitions,
             zone=self.scenario.locale.zone,
-            as_of_us=self._request_us(history),
-            log_start_us=self.store.first_event_us(),
+            as_of_us=as_of_us,
+            log_start_us=head.first_event_us,
         )
 
-    def _request_us(self, history: History) -> int:
+    def _request_us(self, history: History, head: Head) -> int:
+        at = moment(head.last_event_us, self.scenario, now_us=self._clock())
         newest = int(history.t_us.max()) if len(history) else UNTIMED
-        return max(self.moment().as_of_us, newest + 1 if newest != UNTIMED else UNTIMED)
+        return max(at.as_of_us, newest + 1 if newest != UNTIMED else UNTIMED)
 
-    def model(self) -> Model:
-        """Return the active bundle, opened; swaps when another was activated."""
-        active = self.store.active_bundle()
+    def model(self, active: str | None = None) -> Model:
+        """Return the active bundle (or the one named), opened; swaps when another is active."""
+        active = active or self.store.active_bundle()
         if active is None:
             raise NoModel("nothing has been trained yet", hint="lifeloop train")
         if self._model is None or self._model.bundle != active:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
 from lifeloop.config import Scenario
-from lifeloop.contracts import Store
 
 DAY_US = 86_400_000_000
 
@@ -23,15 +22,16 @@ class Moment:
         return datetime.fromtimestamp(self.as_of_us / 1e6, tz=UTC)
 
 
-def moment(store: Store, scenario: Scenario, *, now_us: int) -> Moment:
+def moment(last_us: int | None, scenario: Scenario, *, now_us: int) -> Moment:
     """Return the moment at which stages, training and evaluation look at the store.
+
+    ``last_us`` is the time of its newest event (``Store.head``).
 
     ``time.as_of`` of the scenario decides. With ``auto`` a store that has received no event for
     ``stale_after_days`` is read at the end of its last local day, so that last year's export is
     not a shop whose every customer has churned.
     """
     now_us += 1  # the bound is exclusive: what was stored in this microsecond counts
-    last_us = store.last_event_us()
     rule = scenario.time.as_of
     if last_us is None or rule == "now":
         return Moment(now_us, "now")

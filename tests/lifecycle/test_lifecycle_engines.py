@@ -120,18 +120,20 @@ def test_no_value_is_nan_and_every_null_has_its_reason(name: str) -> None:
             assert (table["rate"].is_null() == table["reason"].is_not_null()).all()
 
 
-@settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 10_000), name=st.sampled_from(EVERY))
-def test_shuffling_the_log_changes_nothing(seed: int, name: str) -> None:
+@pytest.mark.parametrize("name", EVERY)
+@settings(max_examples=3, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_shuffling_the_log_changes_nothing(name: str, seed: int) -> None:
     events = log(seed, n=120)
     want = FUNCTIONS[name](events, as_of=AS_OF)
     shuffled = events.sample(fraction=1.0, shuffle=True, seed=seed)
     assert_frame_equal(FUNCTIONS[name](shuffled, as_of=AS_OF), want)
 
 
-@settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10_000), name=st.sampled_from(EVERY), cut=st.integers(1, 57))
-def test_a_future_event_changes_nothing_as_of_now(seed: int, name: str, cut: int) -> None:
+@pytest.mark.parametrize("name", EVERY)
+@settings(max_examples=3, deadline=None)
+@given(seed=st.integers(0, 10_000), cut=st.integers(1, 57))
+def test_a_future_event_changes_nothing_as_of_now(name: str, seed: int, cut: int) -> None:
     events = log(seed, n=120)
     now = START + timedelta(days=cut)
     past = events.filter(pl.col("t_us") < ORIGIN_US + cut * DAY_US)
@@ -139,17 +141,19 @@ def test_a_future_event_changes_nothing_as_of_now(seed: int, name: str, cut: int
     assert_frame_equal(FUNCTIONS[name](events, as_of=now), want)
 
 
-@settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 10_000), name=st.sampled_from(EVERY))
-def test_replaying_the_log_changes_nothing(seed: int, name: str) -> None:
+@pytest.mark.parametrize("name", EVERY)
+@settings(max_examples=3, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_replaying_the_log_changes_nothing(name: str, seed: int) -> None:
     events = log(seed, n=120).with_columns(event_id="e" + pl.col("seq").cast(pl.String))
     want = FUNCTIONS[name](events, as_of=AS_OF)
     assert_frame_equal(FUNCTIONS[name](pl.concat([events, events]), as_of=AS_OF), want)
 
 
-@settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 10_000), name=st.sampled_from(EVERY))
-def test_bots_and_untimed_events_are_as_if_they_were_not_there(seed: int, name: str) -> None:
+@pytest.mark.parametrize("name", EVERY)
+@settings(max_examples=2, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_bots_and_untimed_events_are_as_if_they_were_not_there(name: str, seed: int) -> None:
     events = log(seed, n=120)
     clean = events.filter(~pl.col("is_bot").fill_null(value=False))
     untimed = events.head(9).with_columns(

@@ -47,7 +47,7 @@ def active_days(log: list[tuple[int, int, int]]) -> dict[str, set[int]]:
     return days
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(LOGS)
 def test_growth_accounting_and_its_identities(log: list[tuple[int, int, int]]) -> None:
     table = lc.growth_accounting(frame(log), **WINDOW)
@@ -73,7 +73,7 @@ def test_growth_accounting_and_its_identities(log: list[tuple[int, int, int]]) -
         previous = len(active)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(LOGS)
 def test_activity_states_partition_users_and_make_up_dau_wau_mau(
     log: list[tuple[int, int, int]],
@@ -106,7 +106,7 @@ def test_activity_states_partition_users_and_make_up_dau_wau_mau(
     assert both["value"].null_count() == both["len"].null_count() == 0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     LOGS,
     st.sampled_from(["nday", "unbounded", "bracket"]),
@@ -139,7 +139,7 @@ def test_retention(log: list[tuple[int, int, int]], kind: Any, cohort: Any, leng
         assert row["partial"] == (end > LAST + 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(LOGS)
 def test_sessions(log: list[tuple[int, int, int]]) -> None:
     members = lc.sessions(frame(log), members=True, **WINDOW)
@@ -184,7 +184,7 @@ MONEY = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(MONEY)
 def test_orders_and_value(log: list[tuple[int, int, str, str, float]]) -> None:
     events = pl.DataFrame(
@@ -245,7 +245,7 @@ def test_orders_and_value(log: list[tuple[int, int, str, str, float]]) -> None:
         assert row["monetary"] == pytest.approx(sum(net[k] for k in mine) / 10, rel=1e-9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(
         st.tuples(
@@ -296,7 +296,7 @@ def test_the_funnel(log: list[tuple[int, int, str]], within: int, times: int) ->
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(LOGS, st.integers(1, LAST))
 def test_a_member_of_a_stage_is_where_the_last_transition_led(
     log: list[tuple[int, int, int]], day: int

@@ -166,7 +166,7 @@ def expand(user: str, drawn: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(users=st.lists(USER_ROWS, min_size=1, max_size=4), today=st.integers(0, 130))
 def test_stages_equal_the_specification_walked_day_by_day(
     users: list[list[dict[str, Any]]], today: int
@@ -202,7 +202,7 @@ def _shown(rows: list[dict[str, Any]], day: int) -> str:
     return overlay or product
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(drawn=USER_ROWS, today=st.integers(0, 130))
 def test_the_request_path_equals_the_set_path(drawn: list[dict[str, Any]], today: int) -> None:
     rows = expand("u", drawn)

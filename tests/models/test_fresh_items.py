@@ -85,10 +85,10 @@ def test_the_weight_of_new_items_is_the_regression_of_the_score_on_content() -> 
     used = ~blend.is_fresh
     asked = histories(data, np.arange(64, dtype=np.int32))
     content = blend.parts[place].score(asked)
-    content = (content / rms(content)[:, None])[:, used].ravel()
+    spread = (content / rms(content)[:, None])[:, used].ravel()
     scored = blend.scored(asked).total
     total = np.where(scored > -np.inf, scored, 0.0)[:, used].ravel()
-    (slope,), *_ = np.linalg.lstsq(content[:, None], total, rcond=None)
+    (slope,), *_ = np.linalg.lstsq(spread[:, None], total, rcond=None)
     # other people are asked inside fit: the same population, not the same sample
     assert blend.fresh[place] == pytest.approx(max(slope, blend.weights[place]), rel=0.1)
 

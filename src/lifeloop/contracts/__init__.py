@@ -18,7 +18,7 @@ from lifeloop.contracts.models import (
     TrainData,
 )
 from lifeloop.contracts.policy import Decision, PolicyState, Slate
-from lifeloop.contracts.store import Store
+from lifeloop.contracts.store import Head, Store
 from lifeloop.contracts.words import UNTIMED, Bool, Double, Float, Int, Long, Progress, silent
 from lifeloop.events.records import QuarantinedRow
 
@@ -32,6 +32,7 @@ __all__ = [
     "Evidence",
     "FittedRetriever",
     "Float",
+    "Head",
     "History",
     "IdentityReport",
     "IngestReport",

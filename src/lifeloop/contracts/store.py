@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import polars as pl
@@ -10,6 +11,16 @@ from lifeloop.contracts.history import History, Snapshot
 from lifeloop.contracts.intake import IdentityReport, IngestReport
 from lifeloop.contracts.policy import Decision
 from lifeloop.events.records import Item, QuarantinedRow, User
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where the store stands: what every request asks first, in one read."""
+
+    seq: int
+    first_event_us: int | None
+    last_event_us: int | None
+    bundle: str | None
 
 
 @runtime_checkable
@@ -104,6 +115,10 @@ class Store(Protocol):
 
     def activations(self) -> list[tuple[str, int]]:
         """Return the history of the active pointer, oldest first, as (bundle, at_us)."""
+        ...
+
+    def head(self) -> Head:
+        """Return the newest sequence number, the span of event time and the active bundle."""
         ...
 
     def last_seq(self) -> int:

@@ -26,8 +26,8 @@ def item_text(items: pl.DataFrame, *, max_chars: int = MAX_CHARS) -> list[str]:
     Parts that are absent are left out. Categories are joined with commas in their order. Pack
     sizes ("12 OZ", "6 x 330 ml") are taken out of titles: they tell packages apart, not things,
     and they multiply the distinct texts (completejourney: 20,770 titles, 4,832 things). A part
-    all in capitals is lowered, which multilingual models read better and faster. See ``clean_text`` for
-    the rest.
+    all in capitals is lowered, which multilingual models read better and faster. See
+    ``clean_text`` for the rest.
 
     Parameters
     ----------

@@ -37,6 +37,22 @@ class Happened:
     title: str | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Past:
+    """The events of a history and which of its distinct items each is about."""
+
+    events: tuple[Happened, ...]  # [n]
+    items: tuple[str, ...]  # in order of first appearance
+    item: NDArray[np.int64]  # [n] place in ``items``
+
+    @classmethod
+    def of(cls, happened: Sequence[Happened]) -> "Past":
+        """Return the events, sorted out once for a whole slate."""
+        place: dict[str, int] = {}
+        item = [place.setdefault(event.item_id, len(place)) for event in happened]
+        return cls(tuple(happened), tuple(place), np.array(item, dtype=np.int64))
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What can be said of the item and the request besides the history.
@@ -63,7 +79,7 @@ class Explained:
 
 def explain(
     amounts: Mapping[str, Double],
-    happened: Sequence[Happened],
+    happened: "Sequence[Happened] | Past",
     *,
     facts: Facts = Facts(),
     language: Language = "en",
@@ -76,8 +92,8 @@ def explain(
     amounts : mapping of str to float array [n+1]
         Per part of the model, its amount for each of the n events, and its bias last. All of
         them together are the score.
-    happened : sequence of Happened [n]
-        The events, in the same order.
+    happened : sequence of Happened [n], or Past
+        The events, in the same order; a ``Past`` where many items are explained.
     facts : Facts
         What can be said besides.
     language : {"en", "zh"}
@@ -85,7 +101,8 @@ def explain(
     shares : bool
         Add "(62% of the score)" where the score is positive and the evidence is no more than it.
     """
-    table = np.zeros((max(len(amounts), 1), len(happened) + 1))  # [P, n+1]
+    past = happened if isinstance(happened, Past) else Past.of(happened)
+    table = np.zeros((max(len(amounts), 1), len(past.events) + 1))  # [P, n+1]
     for p, row in enumerate(amounts.values()):
         table[p] = row
     names = list(amounts) or [""]
@@ -93,7 +110,7 @@ def explain(
     per_event = table[:, :-1].sum(axis=0)  # [n]
     kinds = _kinds(names, table)
     kind = max(kinds, key=lambda name: kinds[name])
-    items = _strongest_items(per_event, happened)
+    items = _strongest_items(per_event, past)
     if kind == "history" and not items:
         kinds.pop("history")
         kind = max(kinds, key=lambda name: kinds[name]) if kinds else "none"
@@ -102,7 +119,7 @@ def explain(
     if kind == "history":
         history_part = names[int(table[:, :-1].sum(axis=1).argmax())]
         similar = history_part.startswith("content")
-        text, named = _of_history(items, happened, similar=similar, language=language)
+        text, named = _of_history(items, past.events, similar=similar, language=language)
         evidence = tuple((item_id, amount) for item_id, amount, _ in named)
         told = sum(amount for _, amount in evidence)
     else:
@@ -132,19 +149,21 @@ def _kinds(names: Sequence[str], table: NDArray[np.float64]) -> dict[str, float]
     return kinds
 
 
-def _strongest_items(
-    per_event: NDArray[np.float64], happened: Sequence[Happened]
-) -> list[tuple[str, float, int]]:
-    """Return (item, amount of all its events, its strongest event), positive, largest first."""
-    total: dict[str, float] = {}
-    strongest: dict[str, int] = {}
-    for i, event in enumerate(happened):
-        total[event.item_id] = total.get(event.item_id, 0.0) + float(per_event[i])
-        held = strongest.setdefault(event.item_id, i)
-        if per_event[i] > per_event[held]:
-            strongest[event.item_id] = i
-    rows = [(item, amount, strongest[item]) for item, amount in total.items() if amount > 0]
-    return sorted(rows, key=lambda row: -row[1])
+def _strongest_items(per_event: NDArray[np.float64], past: "Past") -> list[tuple[str, float, int]]:
+    """Return (item, amount of all its events, its strongest event) of the items to name.
+
+    Positive amounts only, largest first, equal ones in the order of the history.
+    """
+    if not len(past.items):
+        return []
+    total = np.bincount(past.item, weights=per_event, minlength=len(past.items))
+    found = []
+    for code in np.argsort(-total, kind="stable")[:NAMED]:
+        if total[code] > 0:
+            own = np.flatnonzero(past.item == code)
+            strongest = int(own[per_event[own].argmax()])
+            found.append((past.items[code], float(total[code]), strongest))
+    return found
 
 
 def _of_history(

@@ -8,7 +8,7 @@ import polars as pl
 from narwhals.typing import IntoFrame
 
 from lifeloop.lifecycle.coverage import FAR, covered, covering
-from lifeloop.lifecycle.frame import Lazy, collect
+from lifeloop.lifecycle.frame import Lazy, collect, distinct
 from lifeloop.lifecycle.options import SMALL_CELL, Options, View, opened
 from lifeloop.lifecycle.rates import Z95, with_rate
 from lifeloop.lifecycle.tables import finished, members_of, on_grid
@@ -179,7 +179,7 @@ def _answers(view: View, types: tuple[str, ...], scale: str) -> tuple[Lazy, nw.E
 
 def _refused(view: View, types: tuple[str, ...], scale: str) -> Lazy:
     asked, good = _answers(view, types, scale)
-    return asked.filter(~good).select(*view.by, "day")
+    return distinct(asked.filter(~good), view.log.columns).select(*view.by, "day")
 
 
 def _voices(view: View, types: tuple[str, ...], scale: str) -> Lazy:

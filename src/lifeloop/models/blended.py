@@ -128,11 +128,14 @@ class FittedBlend:
             if linear:
                 finite = own > -np.inf
                 own = np.where(finite, own, np.float32(0.0))
-                known |= finite & (weights[p] > 0)[:, None]
                 spread = rms(own)
                 unit[p], unit_fresh[p] = weights[p] / spread, fresh[p] / spread
                 np.multiply(own, unit[p][:, None].astype(np.float32), out=terms[p])
-                if new.size:
+                if weights[p].all():
+                    known |= finite
+                else:
+                    known |= finite & (weights[p] > 0)[:, None]
+                if new.size and (fresh[p] != weights[p]).any():
                     terms[p][:, new] = own[:, new] * unit_fresh[p][:, None].astype(np.float32)
                     known[:, new] |= finite[:, new] & (fresh[p] > 0)[:, None]
             else:

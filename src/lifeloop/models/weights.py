@@ -20,6 +20,10 @@ SHARES = (0.0, 0.03, 0.1, 0.2, 0.35, 0.6, 1.0, 1.7, 3.0)
 ROUNDS = 3
 
 
+WORTH = 0.003
+"""A part is kept for this share of NDCG@10 on validation: every part costs every request time."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class CandidateTable:
     """Candidates of the validation queries, padded to one width."""
@@ -42,8 +46,19 @@ def learn_weights(table: CandidateTable, *, l2: float = 1e-3) -> Double:
     alone = max(corners, key=lambda w: ndcg_at_10(scaled, w))
     starts = [np.where(says, _logit(scaled, l2), 0.0), alone]
     found = [_searched(scaled, start, says) for start in starts if start.any()]
-    weights = max(found, key=lambda w: ndcg_at_10(scaled, w)) / unit
+    weights = _without_passengers(scaled, max(found, key=lambda w: ndcg_at_10(scaled, w))) / unit
     return np.asarray(weights / weights.max())
+
+
+def _without_passengers(table: CandidateTable, weights: Double) -> Double:
+    """Leave out the parts, lightest first, that all together lose less than ``WORTH`` of NDCG."""
+    floor = (1.0 - WORTH) * ndcg_at_10(table, weights)
+    for p in np.argsort(weights, kind="stable"):
+        trial = weights.copy()
+        trial[p] = 0.0
+        if weights[p] > 0 and trial.any() and ndcg_at_10(table, trial) >= floor:
+            weights = trial
+    return weights
 
 
 def ndcg_at_10(table: CandidateTable, weights: Double) -> float:

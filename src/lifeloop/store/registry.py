@@ -54,6 +54,12 @@ def activate(backend: Backend, bundle: str, *, at_us: int) -> None:
         _point(con, bundle, at_us)
 
 
+def newest_activation() -> sa.ScalarSelect[str]:
+    """Return the active bundle's id as part of a larger read."""
+    newest = sa.select(activations.c.bundle).order_by(activations.c.id.desc()).limit(1)
+    return newest.scalar_subquery()
+
+
 def active(con: sa.Connection) -> str | None:
     """Return the active bundle, None before the first was published."""
     found = con.execute(

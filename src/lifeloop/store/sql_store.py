@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from lifeloop.contracts import (
     Decision,
+    Head,
     History,
     IdentityReport,
     IngestReport,
@@ -151,6 +152,14 @@ class SqlStore:
         """Return the history of the active pointer, oldest first, as (bundle, at_us)."""
         with self._backend.read() as con:
             return registry.history(con)
+
+    def head(self) -> Head:
+        """Return the newest sequence number, the span of event time and the active bundle."""
+        at = tables.clock.c
+        newest = registry.newest_activation()
+        query = sa.select(at.seq, at.first_event_us, at.last_event_us, newest.label("bundle"))
+        with self._backend.read() as con:
+            return Head(*con.execute(query).one())
 
     def last_seq(self) -> int:
         """Return the newest sequence number, 0 when empty."""
