@@ -30,12 +30,17 @@ $(VENV)/.demo: $(VENV)/.core requirements/demo.txt
 	@$(PIP) -r requirements/demo.txt
 	@touch $@
 
+$(VENV)/.extras: $(VENV)/.demo requirements/extras.txt
+	@echo "installing every extra …"
+	@$(PIP) -r requirements/extras.txt
+	@touch $@
+
 $(VENV)/.dev: $(VENV)/.core requirements/dev.txt
 	@echo "installing the developer tools …"
 	@$(PIP) -r requirements/dev.txt
 	@touch $@
 
-setup: $(VENV)/.core $(VENV)/.demo $(VENV)/.dev ## install everything into .venv
+setup: $(VENV)/.core $(VENV)/.demo $(VENV)/.extras $(VENV)/.dev ## install everything into .venv
 
 demo: $(VENV)/.demo ## real data to lifecycle and recommendations (DATA=completejourney|movielens|world)
 	@$(BIN)/lifeloop demo --data $(DATA)
@@ -49,7 +54,7 @@ check: $(VENV)/.dev ## lint, format, types, shape of the repository
 test: $(VENV)/.dev ## core and developer tools, under 10 minutes
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not extras" $(PYTEST_ARGS)
 
-test-extras: $(VENV)/.dev $(VENV)/.demo ## every extra and real server
+test-extras: $(VENV)/.dev $(VENV)/.extras ## every extra and real server
 	$(BIN)/python -m pytest -q -m extras $(PYTEST_ARGS)
 
 bench: $(VENV)/.demo ## speed of import and of one recommendation

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Resolve pyproject.toml into exact versions: core.txt, and what demo and dev add to it.
+# Resolve pyproject.toml into exact versions: core.txt, and what each set adds to it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
@@ -16,9 +16,11 @@ resolve() { # name, extras, constraints…
 header() { echo "# Exact versions, written by make lock; ranges are in pyproject.toml."; }
 resolve core ""
 resolve demo "[text,demo]" "$work/core.txt"
-resolve dev "[dev]" "$work/core.txt" "$work/demo.txt"
+resolve extras "[text,demo,postgres]" "$work/core.txt" "$work/demo.txt"
+resolve dev "[dev]" "$work/core.txt" "$work/extras.txt"
 { header; cat "$work/core.txt"; } > requirements/core.txt
-for name in demo dev; do
-  { header; comm -13 <(sort "$work/core.txt") <(sort "$work/$name.txt"); } > "requirements/$name.txt"
-done
+added() { comm -13 <(sort "$1") <(sort "$2"); }
+{ header; added "$work/core.txt" "$work/demo.txt"; } > requirements/demo.txt
+{ header; added "$work/demo.txt" "$work/extras.txt"; } > requirements/extras.txt
+{ header; added "$work/core.txt" "$work/dev.txt"; } > requirements/dev.txt
 rm -rf build

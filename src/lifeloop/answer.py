@@ -30,7 +30,7 @@ from lifeloop.models.retrieve.topk import NO_HISTORY
 from lifeloop.policy import Combined, choose, say_shortfall
 from lifeloop.request import Asked, Request
 
-NAMEABLE = 8
+NAMEABLE = 3
 """Strongest events per item whose titles are read; a reason names two items at most."""
 
 
@@ -132,7 +132,11 @@ def to_name(model: Model, asked: Asked, chosen: Chosen) -> list[str]:
     """Return the ids whose titles the answer needs: the slate's, and those its reasons name."""
     ids = [model.catalogue.item_ids[i] for i in chosen.slate_ix]
     per_event = chosen.traces[:, :, :-1].sum(axis=0)  # [m, L]
-    strongest = np.unique(np.argsort(-per_event, axis=1)[:, :NAMEABLE])
+    n_named = min(NAMEABLE, per_event.shape[1])
+    if not n_named:
+        return ids
+    # the order among them does not matter
+    strongest = np.unique(np.argpartition(-per_event, n_named - 1, axis=1)[:, :n_named])
     return list(dict.fromkeys([*ids, *(asked.item_id[e] for e in strongest)]))
 
 

@@ -81,11 +81,16 @@ class Scored:
 
     def traces(self, b: int, item_ix: Int) -> Double:
         """Return [P, m, n+1]: what ``amounts`` says, for m items at once (a whole slate)."""
-        amounts = np.stack([_traces(part, self.queries, b, item_ix) for part in self.parts])
         if self.unit is not None and self.unit_fresh is not None:
             fresh = self.is_fresh[item_ix]  # [m]
             unit = np.where(fresh, self.unit_fresh[:, b, None], self.unit[:, b, None])  # [P, m]
-            return np.asarray(amounts * unit[:, :, None])
+            width = int(self.queries.indptr[b + 1] - self.queries.indptr[b]) + 1
+            linear = np.zeros((len(self.parts), len(item_ix), width))
+            for p, part in enumerate(self.parts):
+                if unit[p].any():  # a part without weight adds nothing: do not ask it
+                    linear[p] = _traces(part, self.queries, b, item_ix) * unit[p][:, None]
+            return linear
+        amounts = np.stack([_traces(part, self.queries, b, item_ix) for part in self.parts])
         term = self.by_part(b, item_ix)  # [P, m]
         own = amounts.sum(axis=2)  # [P, m]
         divisible = own > 1e-9

@@ -20,7 +20,7 @@ SHARES = (0.0, 0.03, 0.1, 0.2, 0.35, 0.6, 1.0, 1.7, 3.0)
 ROUNDS = 3
 
 
-WORTH = 0.003
+WORTH = 0.01
 """A part is kept for this share of NDCG@10 on validation: every part costs every request time."""
 
 
