@@ -45,7 +45,7 @@ setup: $(VENV)/.core $(VENV)/.demo $(VENV)/.extras $(VENV)/.dev ## install every
 demo: $(VENV)/.demo ## real data to lifecycle and recommendations (DATA=completejourney|movielens|world)
 	@$(BIN)/lifeloop demo --data $(DATA)
 
-check: $(VENV)/.dev ## lint, format, types, shape of the repository
+check: $(VENV)/.dev $(VENV)/.extras ## lint, format, types, shape of the repository
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
