@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from lifeloop.contracts import Progress
     from lifeloop.loop import Lifeloop
 
+FEW = 100
+"""Below this many people a time split says little."""
+
 IMPORTERS = {"user": "import_users", "item": "import_items", "event": "import_events"}
 
 
@@ -103,6 +106,16 @@ def run(data: str, folder: Path, *, quiet: bool = False) -> None:
         with bars(quiet=quiet) as progress:
             report = loop.evaluate(models=("popularity", "lifeloop"), progress=progress)
         show_evaluation(report.to_dict(data=data))
+        if len(report.user_ids) < FEW:
+            out.print(
+                f"· only {len(report.user_ids)} people have both a past and a future here; each "
+                "person's last event tells more:"
+            )
+            with bars(quiet=quiet) as progress:
+                report = loop.evaluate(
+                    models=("popularity", "lifeloop"), protocol="loo", progress=progress
+                )
+            show_evaluation(report.to_dict(data=data))
         first = examples(rows)[0]["user_id"]
     _next(folder, first, started)
 
