@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -15,6 +16,8 @@ from polars.testing import assert_frame_equal
 
 from lifeloop import lifecycle as lc
 from lifeloop.errors import InputError
+from lifeloop.events.records import EVENT_SCHEMA
+from lifeloop.store import open_store
 
 START = datetime(2024, 2, 20, tzinfo=UTC)
 DAY_US = 86_400_000_000
@@ -273,14 +276,47 @@ def test_times_in_nanoseconds_are_refused() -> None:
         lc.traffic(log(1).with_columns(t_us=pl.col("t_us") * 1000))
 
 
-def test_ten_users_written_under_two_ids_and_merged_equal_the_log_written_with_one() -> None:
-    events = log(8)
-    split = events.with_columns(
-        user_id=pl.when(pl.col("seq") % 3 == 0)
-        .then("anon:" + pl.col("user_id"))
-        .otherwise(pl.col("user_id"))
+def stored(events: pl.DataFrame, url: str, *, devices: bool) -> pl.DataFrame:
+    """Write a log to a real store and read it back; ``devices``: a third of it anonymously."""
+    rows = events.with_columns(
+        event_id=pl.format("e{}", "seq"), occurred_us="t_us", rating=pl.col("rating").fill_nan(None)
     )
-    merged = split.with_columns(pl.col("user_id").str.strip_prefix("anon:"))
+    device = pl.lit(devices) & (pl.col("seq") % 3 == 0)
+    rows = rows.with_columns(
+        anonymous_id=pl.when(device).then(pl.format("{}-phone", "user_id")),
+        user_id=pl.when(~device).then("user_id"),
+    )
+    rows = rows.with_columns(
+        pl.lit(None, dtype=kind).alias(name)
+        for name, kind in EVENT_SCHEMA.items()
+        if name not in rows.columns
+    )
+    store = open_store(url)
+    received_us = ORIGIN_US + 100 * DAY_US
+    with store.bulk():
+        report = store.append(rows.select(*EVENT_SCHEMA, "t_us"), received_us=received_us)
+    assert report.accepted == events.height
+    for phone in rows["anonymous_id"].drop_nulls().unique().sort():
+        before = store.snapshot().events["user_id"].n_unique()
+        store.identify(phone, phone.removesuffix("-phone"), received_us=received_us)
+        assert store.snapshot().events["user_id"].n_unique() <= before
+    read = store.snapshot().events
+    store.close()
+    return read
+
+
+@pytest.mark.parametrize("seed", [8, 21])
+def test_a_log_written_under_two_ids_and_identified_equals_the_log_written_with_one(
+    tmp_path: Path, seed: int
+) -> None:
+    events = log(seed, n=300, users=12)
+    one = stored(events, f"sqlite:///{tmp_path / 'one.db'}", devices=False)
+    two = stored(events, f"sqlite:///{tmp_path / 'two.db'}", devices=True)
+    assert two["anonymous_id"].drop_nulls().len() == 100
     for name in EVERY:
-        want = FUNCTIONS[name](events, as_of=AS_OF)
-        assert_frame_equal(FUNCTIONS[name](merged, as_of=AS_OF), want)
+        want = FUNCTIONS[name](one, as_of=AS_OF)
+        assert_frame_equal(FUNCTIONS[name](two, as_of=AS_OF), want)
+    unlinked = two.with_columns(user_id=pl.coalesce("anonymous_id", "user_id"))
+    assert (
+        max(lc.active_users(unlinked, as_of=AS_OF)["mau"].drop_nulls().to_list()) > 12
+    )  # the log does need merging

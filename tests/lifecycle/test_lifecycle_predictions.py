@@ -150,3 +150,16 @@ def test_bad_predictions_are_refused() -> None:
     twice = pl.concat([p_alive([0.5]), p_alive([0.6])])
     with pytest.raises(InputError, match="two rows"):
         predicted(twice)
+
+
+@pytest.mark.parametrize("name", ["p_alive", "predicted_value"])
+def test_a_prediction_that_is_nan_is_refused(name: str) -> None:
+    frame = p_alive([0.5]).rename({"p_alive": name})
+    with pytest.raises(InputError, match=f"{name} holds NaN"):
+        predicted(frame.with_columns(pl.lit(float("nan")).alias(name)))
+
+
+def test_two_hours_of_one_day_are_two_rows_of_one_day() -> None:
+    hours = [datetime(2024, 1, 1, hour) for hour in (0, 9)]  # noqa: DTZ001
+    with pytest.raises(InputError, match="two rows"):
+        predicted(pl.DataFrame({"user_id": "u", "month": hours, "p_alive": [0.5, 0.6]}))

@@ -37,7 +37,8 @@ def predicted(predictions: IntoFrame) -> pl.DataFrame:
     Raises
     ------
     InputError
-        Missing columns, a probability outside 0 to 1, two rows of one user and month.
+        Missing columns, NaN, a probability outside 0 to 1, two rows of one user and
+        day.
 
     References
     ----------
@@ -45,13 +46,15 @@ def predicted(predictions: IntoFrame) -> pl.DataFrame:
     """
     table = collect(nw.from_native(predictions).lazy())
     _check(table)
+    table = table.with_columns(pl.col("month").cast(pl.Date))
+    _refuse_two_rows(table)
     for name in ("predicted_value", "p_alive"):
         if name not in table.columns:
             table = table.with_columns(pl.lit(None, dtype=pl.Float64).alias(name))
     table = table.select(
         "user_id",
-        pl.col("month").cast(pl.Date).cast(pl.Int32).cast(pl.Int64).alias("day"),
-        pl.col("predicted_value", "p_alive").cast(pl.Float64).fill_nan(None),
+        pl.col("month").cast(pl.Int32).cast(pl.Int64).alias("day"),
+        pl.col("predicted_value", "p_alive").cast(pl.Float64),
     ).sort("user_id", "day")
     value, p = pl.col("predicted_value"), pl.col("p_alive")
     # Columns of their own: a window inside the window of _held would see one user only.
@@ -92,10 +95,16 @@ def _check(table: pl.DataFrame) -> None:
             got=table.columns,
             allowed="user_id, month and predicted_value or p_alive",
         )
+    for name in sorted(known):
+        if table[name].cast(pl.Float64).is_nan().any():
+            raise InputError(f"{name} holds NaN", got="NaN", allowed="a number, or null: not known")
     if "p_alive" in known:
         wrong = table.filter((pl.col("p_alive") < 0) | (pl.col("p_alive") > 1))
         if not wrong.is_empty():
             raise InputError("p_alive is a probability", got=wrong["p_alive"][0], allowed="0 to 1")
+
+
+def _refuse_two_rows(table: pl.DataFrame) -> None:
     twice = table.filter(pl.struct("user_id", "month").is_duplicated())
     if not twice.is_empty():
         raise InputError("predictions have two rows for one user and month", got=twice.row(0)[:2])
