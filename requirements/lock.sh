@@ -16,7 +16,7 @@ resolve() { # name, extras, constraints…
 header() { echo "# Exact versions, written by make lock; ranges are in pyproject.toml."; }
 resolve core ""
 resolve demo "[text,demo]" "$work/core.txt"
-resolve extras "[text,demo,postgres,train,onnx,minilm,ann,survival,media]" "$work/core.txt" "$work/demo.txt"
+resolve extras "[text,demo,postgres,train,onnx,minilm,ann,survival,media]" "$work/core.txt" "$work/demo.txt" requirements/constraints-cpu.txt
 resolve dev "[dev]" "$work/core.txt" "$work/extras.txt"
 { header; cat "$work/core.txt"; } > requirements/core.txt
 added() { comm -13 <(sort "$1") <(sort "$2"); }
