@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-frozen() { "$1/bin/pip" --disable-pip-version-check freeze --exclude lifeloop | sort -f; }
+frozen() { "$1/bin/pip" --disable-pip-version-check freeze --exclude lifeloop | sed "s/+cpu$//" | sort -f; }
 resolve() { # name, extras, constraints…
   local name=$1 extras=$2; shift 2
   "${PYTHON:-python3}" -m venv "$work/$name"
