@@ -4,12 +4,15 @@ Everything else of the store is written once, over SQLAlchemy Core, on top of th
 operations; ``sqlite.py`` and ``postgres.py`` are the implementations.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import polars as pl
 import sqlalchemy as sa
+
+Fetch = Callable[[sa.Select[Any], Mapping[str, Any]], list[tuple[Any, ...]]]
+"""Runs one small read: a statement that is a constant of its module, and its parameters."""
 
 
 class Backend(Protocol):
@@ -27,6 +30,10 @@ class Backend(Protocol):
 
     def read(self) -> AbstractContextManager[sa.Connection]:
         """Open one consistent read; it cannot write."""
+        ...
+
+    def hot(self) -> AbstractContextManager[Fetch]:
+        """Open one consistent read for what every request asks, without the layers between."""
         ...
 
     def write(self) -> AbstractContextManager[sa.Connection]:
@@ -48,6 +55,10 @@ class Backend(Protocol):
 
     def insert(self, con: sa.Connection, table: sa.Table, rows: pl.DataFrame) -> None:
         """Insert rows whose columns are columns of ``table``."""
+        ...
+
+    def put(self, con: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> bool:
+        """Insert one row unless a unique key of it is held; return whether it was inserted."""
         ...
 
     def fetch(

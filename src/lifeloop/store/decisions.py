@@ -39,11 +39,11 @@ def log(backend: Backend, decision: Decision) -> None:
             hint="leave candidates without a score out of the slate",
         ) from None
     with backend.write() as con:
+        if backend.put(con, decisions, row):
+            return
         query = sa.select(decisions).where(decisions.c.request_id == decision.request_id)
-        held = con.execute(query).first()
-        if held is None:
-            con.execute(sa.insert(decisions).values(**row))
-        elif {name: held._mapping[name] for name in row} == row:
+        held = con.execute(query).one()._mapping
+        if {name: held[name] for name in row} == row:
             clock.take(con, 0)
         else:
             raise StoreError(

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from lifeloop.contracts import UNTIMED, History
 from lifeloop.errors import InputError
 from lifeloop.events.records import ANONYMOUS_PREFIX
-from lifeloop.store.backend import LAST, Backend, bound
+from lifeloop.store.backend import LAST, Backend, Fetch, bound
 from lifeloop.store.tables import events, links, superseded, users
 
 _MANY = 2**31 - 1  # a limit that no history reaches
@@ -55,40 +55,32 @@ def read_histories(
         "known": bound(seq),
         "n": _MANY if limit is None else limit,
     }
-    with backend.read() as con:
-        return [_history(backend, con, user_id, bounds) for user_id in user_ids]
+    with backend.hot() as fetch:
+        return [_history(fetch, user_id, bounds) for user_id in user_ids]
 
 
-def _history(backend: Backend, con: sa.Connection, user_id: str, bounds: dict[str, int]) -> History:
+def _history(fetch: Fetch, user_id: str, bounds: dict[str, int]) -> History:
     if user_id.startswith(ANONYMOUS_PREFIX):
         visitor = user_id.removeprefix(ANONYMOUS_PREFIX)
-        if linked_to(con, visitor, seq=bounds["known"]) is not None:
+        if fetch(_LINKED, {"visitor": visitor, **bounds}):
             return _as_history(user_id, [], known=False)
-        rows = backend.fetch(con, _BY_VISITOR, {"person": visitor, **bounds})
+        rows = fetch(_BY_VISITOR, {"person": visitor, **bounds})
         return _as_history(user_id, rows, known=bool(rows))
-    rows = backend.fetch(con, _BY_USER, {"person": user_id, **bounds})
-    visitors = backend.fetch(con, _VISITORS, {"person": user_id, **bounds})
+    rows = fetch(_BY_USER, {"person": user_id, **bounds})
+    visitors = fetch(_VISITORS, {"person": user_id, **bounds})
     for (visitor,) in visitors:
-        rows += backend.fetch(con, _BY_VISITOR, {"person": visitor, **bounds})
+        rows += fetch(_BY_VISITOR, {"person": visitor, **bounds})
     if visitors:
         rows.sort(key=_moment, reverse=True)
         del rows[bounds["n"] :]
-    known = bool(rows or visitors) or _is_user(con, user_id, bounds["known"])
+    known = bool(rows or visitors or fetch(_IS_USER, {"person": user_id, **bounds}))
     return _as_history(user_id, rows, known=known)
 
 
 def linked_to(con: sa.Connection, anonymous_id: str, *, seq: int = LAST) -> str | None:
     """Return the user an anonymous id was linked to by ``seq``, None when it was not."""
-    query = sa.select(links.c.user_id).where(
-        links.c.anonymous_id == anonymous_id, links.c.seq <= seq
-    )
-    found = con.execute(query).scalar()
+    found = con.execute(_LINKED, {"visitor": anonymous_id, "known": seq}).scalar()
     return None if found is None else str(found)
-
-
-def _is_user(con: sa.Connection, user_id: str, known: int) -> bool:
-    query = sa.select(users.c.seq).where(users.c.user_id == user_id, users.c.seq <= known)
-    return con.execute(query.limit(1)).first() is not None
 
 
 def _moment(row: _Row) -> tuple[int, int]:
@@ -114,6 +106,14 @@ def _newest_first(person: sa.ColumnElement[bool]) -> sa.Select[Any]:
 _PERSON: sa.BindParameter[str] = sa.bindparam("person")
 _BY_USER = _newest_first(events.c.user_id == _PERSON)
 _BY_VISITOR = _newest_first(sa.and_(events.c.user_id.is_(None), events.c.anonymous_id == _PERSON))
+_LINKED = sa.select(links.c.user_id).where(
+    links.c.anonymous_id == sa.bindparam("visitor"), links.c.seq <= sa.bindparam("known")
+)
+_IS_USER = (
+    sa.select(users.c.seq)
+    .where(users.c.user_id == _PERSON, users.c.seq <= sa.bindparam("known"))
+    .limit(1)
+)
 _VISITORS = sa.select(links.c.anonymous_id).where(
     links.c.user_id == _PERSON, links.c.seq <= sa.bindparam("known")
 )

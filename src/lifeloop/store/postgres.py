@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -29,6 +30,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.pool import QueuePool
 
 from lifeloop.errors import StoreError
+from lifeloop.store.backend import Fetch
 from lifeloop.store.postgres_errors import told, translated, unreachable, was_lost
 from lifeloop.store.postgres_url import Address, read_url
 
@@ -90,6 +92,12 @@ class PostgresBackend:
                 yield con
 
     @contextmanager
+    def hot(self) -> Iterator[Fetch]:
+        """Open one consistent read for small, frequent statements."""
+        with self.read() as con:
+            yield partial(self.fetch, con)
+
+    @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """Open the write transaction, after every other writer of any process."""
         self._not_forked()
@@ -144,6 +152,12 @@ class PostgresBackend:
                 copy.write_row(row)
         if getattr(self._bulk, "depth", 0):
             self._bulk.filled[table.name] += rows.height
+
+    def put(self, con: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> bool:
+        """Insert one row unless a unique key of it is held; return whether it was inserted."""
+        # inline: no RETURNING of the new key, which would hide how many rows went in
+        statement = postgresql.insert(table).values(**row).on_conflict_do_nothing().inline()
+        return con.execute(statement).rowcount == 1
 
     def fetch(
         self, con: sa.Connection, statement: sa.Select[Any], values: Mapping[str, Any]

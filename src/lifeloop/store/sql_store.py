@@ -31,6 +31,11 @@ from lifeloop.store import (
 )
 from lifeloop.store.backend import Backend, bound
 
+_AT = tables.clock.c
+_HEAD = sa.select(
+    _AT.seq, _AT.first_event_us, _AT.last_event_us, registry.newest_activation().label("bundle")
+)
+
 
 class SqlStore:
     """The system of record; see ``lifeloop.contracts.Store`` for what each operation promises.
@@ -77,13 +82,11 @@ class SqlStore:
 
     def users(self, user_ids: Sequence[str], *, seq: int | None = None) -> list[User | None]:
         """Return the version of each user known at ``seq``."""
-        with self._backend.read() as con:
-            return versions.read_users(self._backend, con, user_ids, seq=seq)
+        return versions.read_users(self._backend, user_ids, seq=seq)
 
     def items(self, item_ids: Sequence[str], *, seq: int | None = None) -> list[Item | None]:
         """Return the version of each item known at ``seq``."""
-        with self._backend.read() as con:
-            return versions.read_items(self._backend, con, item_ids, seq=seq)
+        return versions.read_items(self._backend, item_ids, seq=seq)
 
     def snapshot(self, *, as_of_us: int | None = None, seq: int | None = None) -> Snapshot:
         """Return everything known at ``seq`` with event time before ``as_of_us``."""
@@ -155,11 +158,8 @@ class SqlStore:
 
     def head(self) -> Head:
         """Return the newest sequence number, the span of event time and the active bundle."""
-        at = tables.clock.c
-        newest = registry.newest_activation()
-        query = sa.select(at.seq, at.first_event_us, at.last_event_us, newest.label("bundle"))
-        with self._backend.read() as con:
-            return Head(*con.execute(query).one())
+        with self._backend.hot() as fetch:
+            return Head(*fetch(_HEAD, {})[0])
 
     def last_seq(self) -> int:
         """Return the newest sequence number, 0 when empty."""

@@ -11,8 +11,10 @@ import os
 import sqlite3
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,6 +24,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from lifeloop.errors import StoreError, StoreFull
+from lifeloop.store.backend import Fetch
 
 BUSY_S = 30.0
 """How long a writer waits for another process before it gives up."""
@@ -52,6 +55,7 @@ class SqliteBackend:
         self._bulk = threading.local()
         self._mode: tuple[str, ...] = _LIVE
         self._hot: dict[sa.Select[Any], tuple[str, tuple[str, ...], dict[str, Any]]] = {}
+        self._idle: deque[sqlite3.Connection] = deque()  # of hot reads
         self._writer = _engine(path, StaticPool, begin="BEGIN IMMEDIATE", cache_kib=128 * 1024)
         self._reader = _engine(path, QueuePool, begin="BEGIN", cache_kib=16 * 1024)
         sa.event.listen(self._reader, "connect", _refuse_writes)
@@ -71,6 +75,25 @@ class SqliteBackend:
         self._not_forked()
         with _told(self.path), self._reader.begin() as con:
             yield con
+
+    @contextmanager
+    def hot(self) -> Iterator[Fetch]:
+        """Open one consistent read on a bare connection (SQLAlchemy's adds 0.3 ms)."""
+        self._not_forked()
+        with _told(self.path):
+            try:
+                con = self._idle.pop()
+            except IndexError:
+                con = _connect(self.path, cache_kib=16 * 1024)
+                _refuse_writes(con, None)
+            try:
+                con.execute("BEGIN")
+                yield partial(self._run, con)
+                con.execute("COMMIT")
+            except BaseException:
+                con.close()
+                raise
+            self._idle.append(con)
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -112,16 +135,28 @@ class SqliteBackend:
         sql = f'INSERT INTO "{table.name}" ({columns}) VALUES ({marks})'
         _driver(con).executemany(sql, rows.select(names).iter_rows())
 
+    def put(self, con: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> bool:
+        """Insert one row unless a unique key of it is held; return whether it was inserted."""
+        columns = ", ".join(f'"{name}"' for name in row)
+        marks = ", ".join("?" * len(row))
+        sql = f'INSERT INTO "{table.name}" ({columns}) VALUES ({marks}) ON CONFLICT DO NOTHING'
+        return bool(_driver(con).execute(sql, tuple(row.values())).rowcount)
+
     def fetch(
         self, con: sa.Connection, statement: sa.Select[Any], values: Mapping[str, Any]
     ) -> list[tuple[Any, ...]]:
         """Run a hot read, compiled once, without the layers in between (0.2 ms each time)."""
+        return self._run(_driver(con), statement, values)
+
+    def _run(
+        self, con: sqlite3.Connection, statement: sa.Select[Any], values: Mapping[str, Any]
+    ) -> list[tuple[Any, ...]]:
         if statement not in self._hot:
             done = statement.compile(dialect=self._reader.dialect)
             self._hot[statement] = (str(done), tuple(done.positiontup or ()), dict(done.params))
         sql, names, given = self._hot[statement]
         given = {**given, **values}
-        return _driver(con).execute(sql, tuple(given[name] for name in names)).fetchall()
+        return con.execute(sql, tuple(given[name] for name in names)).fetchall()
 
     def frame(self, statement: sa.Select[Any], schema: Mapping[str, Any]) -> pl.DataFrame:
         """Run a read; a large one through a private copy (see the module's own words)."""
@@ -144,6 +179,8 @@ class SqliteBackend:
     def close(self) -> None:
         """Release every connection; the last one of all processes tidies the WAL away."""
         if os.getpid() == self._pid:
+            while self._idle:
+                self._idle.pop().close()
             self._reader.dispose()
             self._writer.dispose()
 

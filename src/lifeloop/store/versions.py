@@ -78,19 +78,15 @@ def put(backend: Backend, kind: Kind, frame: pl.DataFrame, *, received_us: int) 
     )
 
 
-def read_users(
-    backend: Backend, con: sa.Connection, ids: Sequence[str], *, seq: int | None
-) -> list[User | None]:
+def read_users(backend: Backend, ids: Sequence[str], *, seq: int | None) -> list[User | None]:
     """Return the version of each user known at ``seq``, in the order asked."""
-    found = _read(backend, con, USERS, ids, seq)
+    found = _read(backend, USERS, ids, seq)
     return [User(**found[i]) if i in found else None for i in ids]
 
 
-def read_items(
-    backend: Backend, con: sa.Connection, ids: Sequence[str], *, seq: int | None
-) -> list[Item | None]:
+def read_items(backend: Backend, ids: Sequence[str], *, seq: int | None) -> list[Item | None]:
     """Return the version of each item known at ``seq``, in the order asked."""
-    found = _read(backend, con, ITEMS, ids, seq)
+    found = _read(backend, ITEMS, ids, seq)
     return [Item(**found[i]) if i in found else None for i in ids]
 
 
@@ -108,11 +104,13 @@ def known_at(kind: Kind, seq: int | None) -> sa.Select[Any]:
 
 
 def _read(
-    backend: Backend, con: sa.Connection, kind: Kind, ids: Sequence[str], seq: int | None
+    backend: Backend, kind: Kind, ids: Sequence[str], seq: int | None
 ) -> dict[str, dict[str, Any]]:
     query = _newest_of(kind.name, tuple(kind.schema), backend.listed)
     values = {"ids": backend.packed(ids), "known": bound(seq)}
-    rows = (dict(zip(kind.schema, row, strict=True)) for row in backend.fetch(con, query, values))
+    with backend.hot() as fetch:
+        found = fetch(query, values)
+    rows = (dict(zip(kind.schema, row, strict=True)) for row in found)
     return {row[kind.key]: _fields(row) for row in rows}
 
 
