@@ -23,20 +23,12 @@ import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.pool import QueuePool, StaticPool
 
-from lifeloop.errors import StoreError, StoreFull
+from lifeloop.errors import StoreError
 from lifeloop.store.backend import Fetch
-
-BUSY_S = 30.0
-"""How long a writer waits for another process before it gives up."""
+from lifeloop.store.sqlite_errors import BUSY_S, told
 
 _SETTLE_S = 2.0  # how long the end of a bulk block waits for readers of the old state
 _CHUNK = 20_000  # rows; reads below this are not worth a private copy
-_NO_SPACE = {  # SQLite's result codes of a write that found no room (ENOSPC, EFBIG, EDQUOT)
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR_WRITE,
-    sqlite3.SQLITE_IOERR_SHMSIZE,
-    sqlite3.SQLITE_IOERR_SHMOPEN,
-}
 _LIVE = ("PRAGMA synchronous=FULL", "PRAGMA wal_autocheckpoint=2000")
 _BULK = ("PRAGMA synchronous=NORMAL", "PRAGMA wal_autocheckpoint=16000")
 
@@ -73,14 +65,14 @@ class SqliteBackend:
     def read(self) -> Iterator[sa.Connection]:
         """Open one consistent read, on a connection that refuses to write."""
         self._not_forked()
-        with _told(self.path), self._reader.begin() as con:
+        with told(self.path), self._reader.begin() as con:
             yield con
 
     @contextmanager
     def hot(self) -> Iterator[Fetch]:
         """Open one consistent read on a bare connection (SQLAlchemy's adds 0.3 ms)."""
         self._not_forked()
-        with _told(self.path):
+        with told(self.path):
             try:
                 con = self._idle.pop()
             except IndexError:
@@ -99,7 +91,7 @@ class SqliteBackend:
     def write(self) -> Iterator[sa.Connection]:
         """Open the write transaction, after every other writer of any process."""
         self._not_forked()
-        with self._lock, _told(self.path):
+        with self._lock, told(self.path):
             self._set_mode(_BULK if getattr(self._bulk, "depth", 0) else _LIVE)
             with self._writer.begin() as con:
                 yield con
@@ -162,7 +154,7 @@ class SqliteBackend:
         """Run a read; a large one through a private copy (see the module's own words)."""
         sql, values = self._compiled(statement)
         self._not_forked()
-        with _told(self.path), self._reader.begin() as con:
+        with told(self.path), self._reader.begin() as con:
             cursor = _driver(con).execute(sql, values)
             rows = cursor.fetchmany(_CHUNK)
             if len(rows) < _CHUNK:
@@ -172,7 +164,7 @@ class SqliteBackend:
         except (sqlite3.Error, OSError):
             # Most likely no room for the copy. Anything worse is met and told again below.
             pass
-        with _told(self.path), self._reader.begin() as con:
+        with told(self.path), self._reader.begin() as con:
             cursor = _driver(con).execute(sql, values)
             return pl.concat([_framed(part, schema) for part in _parts(cursor)])
 
@@ -259,7 +251,7 @@ def open_backend(path: Path) -> SqliteBackend:
         raise StoreError("the database path is a folder", got=str(path), hint="name a file in it")
     backend = SqliteBackend(path)
     try:
-        with _told(path), backend._writer.connect():
+        with told(path), backend._writer.connect():
             return backend
     except StoreError:
         backend.close()
@@ -373,51 +365,3 @@ def _read_columns(copy: Path, schema: Mapping[str, Any], filled: list[str]) -> p
         pl.col(name).cast(kind) if name in filled else pl.lit(None, dtype=kind).alias(name)
         for name, kind in whole.items()
     )
-
-
-# ---------------------------------------------------------------- errors
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Turn what SQLite raises into an error that says what happened and what to do."""
-    try:
-        yield
-    except sa.exc.DBAPIError as error:
-        raise _translated(error.orig, path) from error
-    except sqlite3.Error as error:
-        raise _translated(error, path) from error
-
-
-def _translated(error: object, path: Path) -> StoreError:
-    code = getattr(error, "sqlite_errorcode", None) or 0
-    where = str(path)
-    if _no_space(error):
-        return StoreFull(
-            "the disk of the database is full; nothing of this call was stored",
-            got=where,
-            hint="free space (or raise the file-size limit), then repeat the call",
-        )
-    if code & 0xFF == sqlite3.SQLITE_BUSY:
-        return StoreError(
-            f"another process held the database for more than {BUSY_S:g} s",
-            got=where,
-            hint="repeat the call, and look for a writer that hangs",
-        )
-    if code & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-        return StoreError(
-            f"the file is not a sound SQLite database ({error})",
-            got=where,
-            hint="restore it from a backup, or name another file",
-        )
-    if code & 0xFF in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
-        return StoreError(
-            f"the database file cannot be opened for writing ({error})",
-            got=where,
-            hint="check the permissions of the file and of its folder",
-        )
-    return StoreError(f"SQLite failed: {error}", got=where)
-
-
-def _no_space(error: object) -> bool:
-    return getattr(error, "sqlite_errorcode", None) in _NO_SPACE
