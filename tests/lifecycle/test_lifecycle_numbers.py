@@ -257,7 +257,7 @@ def test_seven_states_of_the_specification() -> None:
 def test_return_rates_count_who_comes_back_tomorrow() -> None:
     world = views({"a": ["2024-01-01", "2024-01-02"], "b": ["2024-01-01"], "c": ["2024-01-02"]})
     table = lc.return_rates(world, end=date(2024, 1, 2), as_of=us("2024-01-06T00:00"))
-    cells = {(r["period"].day, r["rate"]): r for r in table.iter_rows(named=True)}
+    cells = {(r["period"].day, r["measure"]): r for r in table.iter_rows(named=True)}
     assert (cells[1, "nurr"]["n"], cells[1, "nurr"]["returned"]) == (2, 1)
     assert cells[1, "nurr"]["value"] == 0.5
     assert not cells[1, "nurr"]["partial"]

@@ -19,6 +19,7 @@ from lifeloop.contracts.models import (
 )
 from lifeloop.contracts.policy import Decision, PolicyState, Slate
 from lifeloop.contracts.store import Head, Store
+from lifeloop.contracts.tables import Column, ColumnKind, Table
 from lifeloop.contracts.words import UNTIMED, Bool, Double, Float, Int, Long, Progress, silent
 from lifeloop.events.records import QuarantinedRow
 
@@ -26,6 +27,8 @@ __all__ = [
     "UNTIMED",
     "Bool",
     "Candidates",
+    "Column",
+    "ColumnKind",
     "Decision",
     "Double",
     "Encoder",
@@ -51,6 +54,7 @@ __all__ = [
     "Snapshot",
     "StageResult",
     "Store",
+    "Table",
     "TrainData",
     "silent",
 ]

@@ -16,7 +16,8 @@ from lifeloop.lifecycle.options import Options
 from lifeloop.lifecycle.orders import orders
 from lifeloop.lifecycle.request import stage_of
 from lifeloop.lifecycle.retention import retention, retention_curve
-from lifeloop.lifecycle.stages import stages
+from lifeloop.lifecycle.stage_counts import stage_counts
+from lifeloop.lifecycle.stages import SHOWN, STAGE_SCHEMA, stages
 from lifeloop.lifecycle.transitions import transitions
 from lifeloop.lifecycle.value import observed_ltv, rfm
 from lifeloop.lifecycle.visits import sessions, traffic
@@ -25,6 +26,8 @@ from lifeloop.lifecycle.voice import referrals, satisfaction
 __all__ = [
     "OVERLAYS",
     "PRODUCT_STAGES",
+    "SHOWN",
+    "STAGE_SCHEMA",
     "STATES",
     "Options",
     "StageDefinitions",
@@ -45,6 +48,7 @@ __all__ = [
     "satisfaction",
     "sessions",
     "signup_conversion",
+    "stage_counts",
     "stage_of",
     "stages",
     "traffic",

@@ -70,29 +70,35 @@ def activity_states(
     return counted(view, covered(view, stretches), label="label", names=STATES)
 
 
-def return_rates(events: IntoFrame, **options: Unpack[Options]) -> pl.DataFrame:
+def return_rates(
+    events: IntoFrame, *, members: bool = False, **options: Unpack[Options]
+) -> pl.DataFrame:
     """Return CURR, NURR, RURR and SURR: who of each active state of day d is active on d + 1.
 
     Parameters
     ----------
     events : frame
         ``user_id``, ``t_us``, ``type``.
+    members : bool
+        Return the user-days instead: period, measure, date, user_id, returned (bool).
     **options
         See ``Options``; with a longer ``grain`` the user-days of the period are pooled.
 
     Returns
     -------
     polars.DataFrame
-        (``by``,) period, rate ("curr", …), n, returned, value, value_low, value_high, reason,
+        (``by``,) period, measure ("curr", …), n, returned, value, value_low, value_high, reason,
         partial (the day after the period is not complete).
     """
     view = opened(events, options)
     days = view.with_period(_with_state(view)).with_columns(
         back=(nw.col("after") == nw.col("day") + 1).cast(nw.Int64)
     )
+    names = pl.DataFrame({"state": list(RETURNS), "measure": list(RETURNS.values())})
+    if members:
+        return _returners(view, collect(days), names)
     keys = [*view.by, "period", "state"]
     cells = collect(days.group_by(*keys).agg(n=nw.len(), returned=nw.col("back").sum()))
-    names = pl.DataFrame({"state": list(RETURNS), "rate": list(RETURNS.values())})
     grid = view.grid(cells).join(names, how="cross", maintain_order="left_right")
     found = cells.rename({"period": "ix"})
     table = grid.join(
@@ -104,7 +110,7 @@ def return_rates(events: IntoFrame, **options: Unpack[Options]) -> pl.DataFrame:
     return table.with_columns(partial=pl.Series(ends, dtype=pl.Boolean)).select(
         *view.by,
         "period",
-        "rate",
+        "measure",
         "n",
         "returned",
         "value",
@@ -112,6 +118,17 @@ def return_rates(events: IntoFrame, **options: Unpack[Options]) -> pl.DataFrame:
         "value_high",
         "reason",
         "partial",
+    )
+
+
+def _returners(view: View, days: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:
+    dated = days.rename({"period": "ix"}).join(view.periods(), on="ix", how="inner")
+    keys = [*view.by, "period", "measure", "date", "user_id"]
+    return (
+        dated.join(names, on="state", how="inner")
+        .with_columns(date=pl.col("day").cast(pl.Int32).cast(pl.Date), returned=pl.col("back") == 1)
+        .select(*keys, "returned")
+        .sort(keys)
     )
 
 

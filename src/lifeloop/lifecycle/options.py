@@ -1,6 +1,6 @@
 """The parameters that mean the same in every lifecycle function, and what follows from them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 from typing import Any, TypedDict
@@ -23,7 +23,8 @@ from lifeloop.lifecycle.calendar import (
     period_of,
     with_period,
 )
-from lifeloop.lifecycle.frame import PASSIVE, Lazy, Log, read
+from lifeloop.lifecycle.frame import PASSIVE, Lazy, Log, collect, read
+from lifeloop.lifecycle.segments import segmented
 
 HOUR_US = 3_600_000_000
 
@@ -53,9 +54,14 @@ class Options(TypedDict, total=False):
         Only events strictly before it exist. Default: the end of the last day with events.
     by : str or sequence of str
         Columns of ``events`` or ``users`` to split by. A user has one value: the one in
-        ``users``, else the one on the user's first event that has any, else "(none)".
+        ``users``, else the one on the user's first event that has any, else "(none)". A column of
+        ``items`` is the value of the first item that the user took (``item_types``).
     users : frame
         One row per ``user_id`` with attributes for ``by`` (and ``created_us``).
+    items : frame
+        One row per ``item_id`` with attributes for ``by``, such as the category.
+    item_types : collection of str, default ("purchase",)
+        Event types whose first item places a user: the first purchase's category.
     where : narwhals.Expr
         Only these events, e.g. ``nw.col("channel") == "web"``.
     passive : collection of str
@@ -65,6 +71,9 @@ class Options(TypedDict, total=False):
     burn_in_days : int, default 0
         Users first seen this soon after the log's first day are existing: never new, in no
         cohort. Scenarios say 28.
+    log_start : date, optional
+        Day on which the log starts; default: the day of its first event. Say it where ``where``
+        leaves out the beginning.
     include_bots : bool, default False
         Count events whose ``is_bot`` is true.
     """
@@ -77,10 +86,13 @@ class Options(TypedDict, total=False):
     as_of: datetime | int | None
     by: str | Sequence[str]
     users: IntoFrame | None
+    items: IntoFrame | None
+    item_types: Collection[str]
     where: nw.Expr | None
     passive: Collection[str]
     lateness_hours: float
     burn_in_days: int
+    log_start: date | None
     include_bots: bool
 
 
@@ -96,10 +108,13 @@ class Settings:
     as_of: datetime | int | None = None
     by: str | Sequence[str] = ()
     users: IntoFrame | None = None
+    items: IntoFrame | None = None
+    item_types: Collection[str] = ("purchase",)
     where: nw.Expr | None = None
     passive: Collection[str] = PASSIVE
     lateness_hours: float = 72.0
     burn_in_days: int = 0
+    log_start: date | None = None
     include_bots: bool = False
 
 
@@ -176,8 +191,9 @@ class View:
     @property
     def first_new_day(self) -> int:
         """The first day on which a user can be new: after the burn-in."""
-        start = self.log.first_day
-        return (start or 0) + self.settings.burn_in_days
+        s = self.settings
+        start = self.log.first_day if s.log_start is None else number_of(s.log_start)
+        return (start or 0) + s.burn_in_days
 
     def periods(self) -> pl.DataFrame:
         """Return the periods shown: index ``ix``, first day ``period`` (date), ``partial``."""
@@ -194,18 +210,13 @@ class View:
 
     def dates(self, periods: pl.Series) -> pl.Series:
         """Return the first day of each period index."""
-        firsts = {p: date_of(self.first_day(p)) for p in periods.unique().to_list()}
-        return periods.replace_strict(
-            list(firsts), list(firsts.values()), return_dtype=pl.Date
-        ).alias("dates")
+        return mapped(periods, lambda p: date_of(self.first_day(p)), pl.Date).alias("dates")
 
-    def incomplete(self, periods: pl.Series) -> pl.Series:
-        """Whether each period index is not complete."""
-        newest = self.last_complete_day
-        late = {p: self.last_day(p) > newest for p in periods.unique().to_list()}
-        return periods.replace_strict(
-            list(late), list(late.values()), return_dtype=pl.Boolean
-        ).alias("partial")
+    def incomplete(self, periods: pl.Series, *, further_days: int = 0) -> pl.Series:
+        """Whether each period is not complete, or its log not ``further_days`` longer."""
+        newest = self.last_complete_day - further_days
+        late = mapped(periods, lambda p: self.last_day(p) > newest, pl.Boolean)
+        return late.alias("partial")
 
     def triangle(self, segments: pl.DataFrame, *, reach: int | None = None) -> pl.DataFrame:
         """Return every cohort shown with every age that fits in the window.
@@ -271,7 +282,7 @@ def opened(events: IntoFrame, options: Options, *, needs: Collection[str] = ()) 
         where=s.where,
         include_bots=s.include_bots,
     )
-    log = _segmented(log, by, s.users)
+    log = segmented(log, by, users=s.users, items=s.items, item_types=s.item_types)
     low = number_of(s.start) if s.start is not None else log.first_day
     high = number_of(s.end) if s.end is not None else log.last_day
     if low is None:  # no events and no start: nothing to show
@@ -280,46 +291,17 @@ def opened(events: IntoFrame, options: Options, *, needs: Collection[str] = ()) 
     return View(log, s, by, _period(low, span), _period(high, span))
 
 
+def segments(view: View) -> pl.DataFrame:
+    """Return the segment of every user: user_id, ``by``."""
+    return collect(view.log.frame.group_by("user_id", *view.by).agg())
+
+
+def mapped(values: pl.Series, rule: Callable[[int], Any], kind: type[pl.DataType]) -> pl.Series:
+    """Return the rule's answer for every integer, asked once for each distinct one. [n] -> [n]."""
+    distinct = values.unique().sort()
+    answers = pl.Series([rule(v) for v in distinct.to_list()], dtype=kind)
+    return answers.gather(distinct.search_sorted(values))
+
+
 def _period(day: int, span: dict[str, Any]) -> int:
     return period_of(day, **span)
-
-
-def _segmented(log: Log, by: tuple[str, ...], users: IntoFrame | None) -> Log:
-    if not by:
-        return log
-    attributes = None if users is None else nw.from_native(users).lazy()
-    of_users = set() if attributes is None else set(attributes.collect_schema())
-    missing = [name for name in by if name not in log.columns and name not in of_users]
-    if missing:
-        raise InputError(
-            f"by names {missing}, which is a column of neither the events nor the users",
-            got=missing,
-            allowed=", ".join(sorted((log.columns | of_users) - {"user_id", "t_us"})),
-        )
-    frame = log.frame
-    for name in by:
-        if attributes is not None and name in of_users:
-            value = attributes.select("user_id", nw.col(name).cast(nw.String).alias("_by"))
-            value = value.filter(~nw.col("_by").is_null()).unique("user_id", keep="any")
-        else:
-            value = _first_value(log.frame, name)
-        if name in log.columns:
-            frame = frame.drop(name)
-        frame = frame.join(value, on="user_id", how="left").with_columns(
-            nw.col("_by").fill_null("(none)").alias(name)
-        )
-        frame = frame.drop("_by")
-    return Log(frame, log.columns, log.zone, log.as_of_us, log.lo_us, log.hi_us)
-
-
-def _first_value(frame: Lazy, name: str) -> Lazy:
-    known = frame.filter(~nw.col(name).is_null()).select(
-        "user_id", "t_us", nw.col(name).cast(nw.String).alias("_by")
-    )
-    earliest = known.group_by("user_id").agg(_first=nw.col("t_us").min())
-    return (
-        known.join(earliest, on="user_id", how="inner")
-        .filter(nw.col("t_us") == nw.col("_first"))
-        .group_by("user_id")
-        .agg(_by=nw.col("_by").min())
-    )

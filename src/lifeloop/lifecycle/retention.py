@@ -101,6 +101,7 @@ def retention_curve(
     cohort: Cohort = "first",
     brackets: Sequence[tuple[int, int]] = BRACKETS,
     max_offset: int | None = None,
+    members: bool = False,
     **options: Unpack[Options],
 ) -> pl.DataFrame:
     """Return the mean retention curve: Σ retained / Σ eligible over cohorts, per offset.
@@ -111,24 +112,34 @@ def retention_curve(
     ----------
     events, kind, cohort, brackets, max_offset, **options
         As in ``retention``.
+    members : bool
+        Return the users behind the complete cells: offset(, offset_to), cohort, user_id.
 
     Returns
     -------
     polars.DataFrame
         (``by``,) offset(, offset_to), cohorts, n, retained, rate, rate_low, rate_high, reason.
     """
-    cells = retention(
-        events,
-        kind=kind,
-        cohort=cohort,
-        brackets=brackets,
-        max_offset=max_offset,
+    ask: dict[str, Any] = {
+        "kind": kind,
+        "cohort": cohort,
+        "brackets": brackets,
+        "max_offset": max_offset,
         **options,
-    )
+    }
+    cells = retention(events, **ask)
     by = options.get("by", ())
     segments = [by] if isinstance(by, str) else list(by)
     keys = [*segments, *(c for c in ("offset", "offset_to") if c in cells.columns)]
     full = pl.col("partial").not_()
+    if members:
+        rows = retention(events, members=True, **ask)
+        complete = cells.filter(full).select(*keys, "cohort")
+        return (
+            rows.join(complete, on=[*keys, "cohort"], how="semi")
+            .select(*keys, "cohort", "user_id")
+            .sort(*keys, "cohort", "user_id")
+        )
     pooled = cells.group_by(keys).agg(
         (full & (pl.col("n") > 0)).sum().cast(pl.Int64).alias("cohorts"),
         pl.col("n").filter(full).sum(),
@@ -235,7 +246,7 @@ def _named(view: View, table: pl.DataFrame, ask: _Ask) -> pl.DataFrame:
     end = table["cohort"] + table["offset_to"]
     table = table.with_columns(
         partial=view.incomplete(end),
-        censored=_censored(view, end),
+        censored=view.incomplete(end, further_days=CENSORED_DAYS),
         small=pl.col("n") < SMALL_CELL,
         cohort=view.dates(table["cohort"]),
     )
@@ -263,9 +274,3 @@ def _members(view: View, rows: Lazy, ask: _Ask) -> pl.DataFrame:
     span = ["offset", "offset_to"] if ask.kind == "bracket" else ["offset"]
     keys = [*view.by, "cohort", *span, "user_id"]
     return table.with_columns(cohort=view.dates(table["cohort"])).select(keys).sort(keys)
-
-
-def _censored(view: View, periods: pl.Series) -> pl.Series:
-    newest = view.last_complete_day - CENSORED_DAYS
-    late = {p: view.last_day(p) > newest for p in periods.unique().to_list()}
-    return periods.replace_strict(list(late), list(late.values()), return_dtype=pl.Boolean)

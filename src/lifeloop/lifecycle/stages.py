@@ -1,6 +1,7 @@
 """Which stage every user is in at one moment, and by which rule."""
 
-from datetime import date, datetime
+from datetime import datetime
+from typing import Unpack
 
 import numpy as np
 import polars as pl
@@ -8,10 +9,10 @@ from narwhals.typing import IntoFrame
 
 from lifeloop.contracts import Bool, Long
 from lifeloop.lifecycle.activity import STATES, state_codes
-from lifeloop.lifecycle.calendar import number_of
+from lifeloop.lifecycle.calendar import check_zone, end_of_day_us, micros, number_of
 from lifeloop.lifecycle.daytable import day_table
 from lifeloop.lifecycle.definitions import OVERLAYS, PRODUCT_STAGES, StageDefinitions
-from lifeloop.lifecycle.frame import read
+from lifeloop.lifecycle.options import Options, opened, segments
 from lifeloop.lifecycle.path import MIN_GAPS, NEVER, Facts, Path, path
 from lifeloop.lifecycle.predictions import P_ENTER, P_LEAVE
 
@@ -44,10 +45,8 @@ def stages(
     events: IntoFrame,
     *,
     definitions: StageDefinitions,
-    zone: str = "UTC",
-    as_of: datetime | int | None = None,
-    log_start: date | None = None,
     predictions: IntoFrame | None = None,
+    **options: Unpack[Options],
 ) -> pl.DataFrame:
     """Return one row per user: the stage on the local day of the last instant before ``as_of``.
 
@@ -67,42 +66,41 @@ def stages(
         ``user_id``, ``t_us``, ``type``, optionally ``order_id``, ``value``, ``is_bot``.
     definitions : StageDefinitions
         What joins, activates, converts, and the thresholds.
-    zone : str
-        IANA zone of days.
-    as_of : datetime or int (µs), optional
-        Only events strictly before it count; default: the end of the last local day with events.
-    log_start : date, optional
-        Day on which the log starts; default: the day of its first event. Users first seen within
-        ``burn_in_days`` of it are ``existing``: they may have been there before.
     predictions : frame, optional
         Monthly ``predicted_value`` and ``p_alive`` per user: see ``predictions.predicted``.
+    **options
+        See ``Options``. The day shown is that of ``as_of``, or ``end`` where that is earlier.
+        ``start`` and ``grain`` have no effect; ``passive`` and ``burn_in_days`` are those of
+        ``definitions``.
 
     Returns
     -------
     polars.DataFrame
-        ``STAGE_SCHEMA``, sorted by user. ``stage`` is what is shown: the overlay if there is
-        one, else the product stage. ``activity``, ``gap_days`` and ``last_active`` are null for a
+        (``by``,) ``STAGE_SCHEMA``, sorted by user. ``stage`` is what is shown: the overlay if there
+        is one, else the product stage. ``activity``, ``gap_days``, ``last_active`` are null for a
         user to whom things only happened (say, a refund); ``first_seen`` is then the first event.
 
     Raises
     ------
     InputError
-        Missing columns, unknown zone, naive ``as_of``.
+        See ``Options``.
 
     References
     ----------
     spec/lifecycle.md, section 2.
     """
-    log = read(events, zone=zone, as_of=as_of)
+    options = {**options, "grain": "day", "burn_in_days": definitions.burn_in_days}
+    view = opened(events, ended(options))
+    log = view.log
+    schema = {**dict.fromkeys(view.by, pl.String), **STAGE_SCHEMA}
     if log.lo_us is None:
-        return pl.DataFrame(schema=STAGE_SCHEMA)
+        return pl.DataFrame(schema=schema)
     user_ids, table = day_table(log, definitions, predictions)
     today = log.last_day
     f, p = path(table, definitions, last_day=today)
     at = table.starts[1:] - 1  # [U] each user's last row
     first = np.where(f.first_active[at] < NEVER, f.first_active[at], table.day[table.starts[:-1]])
-    start = number_of(log_start) if log_start is not None else log.first_day
-    existing = first < (start or 0) + definitions.burn_in_days
+    existing = first < view.first_new_day
     stretch, since = last_stretch(p, len(user_ids))
     day = np.full(len(user_ids), today)
     activity = state_codes(
@@ -119,7 +117,19 @@ def stages(
         existing=pl.Series(existing),
         first_seen=dates_of(first),
     )
-    return frame.select(pl.col(name).cast(kind) for name, kind in STAGE_SCHEMA.items())
+    if view.by:
+        frame = frame.join(segments(view), on="user_id", how="left", maintain_order="left")
+    return frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
+
+
+def ended(options: Options) -> Options:
+    """Return the options with ``as_of`` at the end of ``end``, where that is earlier."""
+    end, as_of = options.get("end"), options.get("as_of")
+    if end is None:
+        return options
+    over_us = end_of_day_us(number_of(end), check_zone(options.get("zone", "UTC")).key)
+    now_us = micros(as_of) if isinstance(as_of, datetime) else as_of
+    return {**options, "as_of": over_us if now_us is None else min(over_us, now_us)}
 
 
 def described(

@@ -8,8 +8,7 @@ from narwhals.typing import IntoFrame
 
 from lifeloop.lifecycle.daytable import day_table
 from lifeloop.lifecycle.definitions import StageDefinitions
-from lifeloop.lifecycle.frame import collect
-from lifeloop.lifecycle.options import SMALL_CELL, Options, View, opened
+from lifeloop.lifecycle.options import SMALL_CELL, Options, View, opened, segments
 from lifeloop.lifecycle.path import Path, path
 from lifeloop.lifecycle.stages import SHOWN, described, shown_codes
 
@@ -92,8 +91,4 @@ def _moves(view: View, d: StageDefinitions, predictions: IntoFrame | None) -> pl
         ix=pl.Series(view.periods_of(days), dtype=pl.Int64),
     )
     moves = moves.join(view.periods(), on="ix", how="inner", maintain_order="left")
-    return moves.join(_segments(view), on="user_id", how="left") if view.by else moves
-
-
-def _segments(view: View) -> pl.DataFrame:
-    return collect(view.log.frame.group_by("user_id", *view.by).agg())
+    return moves.join(segments(view), on="user_id", how="left") if view.by else moves

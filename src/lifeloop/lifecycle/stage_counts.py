@@ -1,0 +1,75 @@
+"""How many users are in each stage, period by period."""
+
+from typing import Unpack
+
+import narwhals as nw
+import numpy as np
+import polars as pl
+from narwhals.typing import IntoFrame
+
+from lifeloop.lifecycle.coverage import FAR, covered, covering
+from lifeloop.lifecycle.daytable import day_table
+from lifeloop.lifecycle.definitions import StageDefinitions
+from lifeloop.lifecycle.options import Options, View, opened, segments
+from lifeloop.lifecycle.path import path
+from lifeloop.lifecycle.stages import SHOWN, name_of, shown_codes
+from lifeloop.lifecycle.tables import counted, members_of
+
+
+def stage_counts(
+    events: IntoFrame,
+    *,
+    definitions: StageDefinitions,
+    predictions: IntoFrame | None = None,
+    members: bool = False,
+    **options: Unpack[Options],
+) -> pl.DataFrame:
+    """Return the users in each stage at the end of each period; every user seen is in one.
+
+    Stages are those shown (``stages``): the overlay if there is one, else the product stage.
+
+    Parameters
+    ----------
+    events, definitions, predictions
+        As for ``stages``.
+    members : bool
+        Return the users behind every cell instead: period, stage, user_id.
+    **options
+        See ``Options``. A running period is measured on the last day before ``as_of``.
+
+    Returns
+    -------
+    polars.DataFrame
+        (``by``,) period, one count per stage, partial(, small).
+
+    References
+    ----------
+    spec/lifecycle.md, section 2 (product stages).
+    """
+    view = opened(events, options)
+    stretches = nw.from_native(_stretches(view, definitions, predictions)).lazy()
+    if members:
+        rows = covering(view, stretches).rename({"label": "stage"})
+        return members_of(view, rows, label="stage")
+    return counted(view, covered(view, stretches), label="label", names=SHOWN)
+
+
+def _stretches(view: View, d: StageDefinitions, predictions: IntoFrame | None) -> pl.DataFrame:
+    if view.log.lo_us is None:
+        text = dict.fromkeys(("user_id", *view.by, "label"), pl.String)
+        return pl.DataFrame(schema={**text, "begin": pl.Int64, "until": pl.Int64})
+    user_ids, rows = day_table(view.log, d, predictions)
+    _, p = path(rows, d, last_day=view.log.last_day)
+    follows = np.append(p.begin[1:], FAR)
+    follows[np.append(p.user[1:] != p.user[:-1], True)] = FAR
+    frame = pl.DataFrame(
+        {
+            "user_id": user_ids.gather(p.user),
+            "label": name_of(pl.Series(shown_codes(p)), SHOWN),
+            "begin": p.begin,
+            "until": follows,
+        }
+    )
+    if view.by:
+        frame = frame.join(segments(view), on="user_id", how="left")
+    return frame.select("user_id", *view.by, "label", "begin", "until")

@@ -1,0 +1,21 @@
+"""Any lifecycle table by name, from a store and its scenario.
+
+``compute(store, scenario, "retention", moment=loop.moment(), grain="week")`` returns a ``Table``;
+``TABLES`` lists every name with its options, so that commands, routes and pages enumerate them.
+"""
+
+from lifeloop.tables.compute import compute, describe, table_of
+from lifeloop.tables.registry import TABLES, Option, Spec
+from lifeloop.tables.source import Source, read_source, source_of
+
+__all__ = [
+    "TABLES",
+    "Option",
+    "Source",
+    "Spec",
+    "compute",
+    "describe",
+    "read_source",
+    "source_of",
+    "table_of",
+]

@@ -1,0 +1,213 @@
+"""One lifecycle table: asked by name, computed under the scenario, told in words."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import polars as pl
+
+from lifeloop.charts.words import Words, kind_of, words
+from lifeloop.config import Scenario
+from lifeloop.contracts import Column, Store, Table
+from lifeloop.lifecycle.calendar import Grain, check_grain, date_of
+from lifeloop.moment import Moment
+from lifeloop.tables.asking import Where, condition, day, names, parsed, spec_of
+from lifeloop.tables.notes import notes_of, why_not
+from lifeloop.tables.registry import TABLES, Spec
+from lifeloop.tables.source import Source, read_source
+
+
+def compute(
+    store: Store,
+    scenario: Scenario,
+    name: str,
+    *,
+    moment: Moment,
+    source: Source | None = None,
+    **asked: Any,
+) -> Table:
+    """Return one lifecycle table of a store.
+
+    Parameters
+    ----------
+    store : Store
+        Read once (``read_source``), unless ``source`` is given.
+    scenario : Scenario
+        What the events mean.
+    name : str
+        One of ``TABLES``.
+    moment : Moment
+        The moment of analysis: nothing later exists.
+    source : Source, optional
+        An earlier reading of the same store, to ask several tables of it.
+    **asked
+        See ``table_of``.
+
+    Raises
+    ------
+    InputError
+        An unknown table or option, a value that is not allowed, money of several currencies.
+    """
+    spec_of(name)
+    return table_of(source or read_source(store, scenario, moment=moment), name, **asked)
+
+
+def table_of(
+    source: Source,
+    name: str,
+    *,
+    start: date | str | None = None,
+    end: date | str | None = None,
+    grain: Grain = "day",
+    by: str | Sequence[str] | None = None,
+    where: Where | None = None,
+    members: bool = False,
+    include_bots: bool = False,
+    lang: str | None = None,
+    **options: Any,
+) -> Table:
+    """Return one lifecycle table of what was read.
+
+    Parameters
+    ----------
+    source : Source
+        From ``read_source``.
+    name : str
+        One of ``TABLES``.
+    start, end : date or ISO text, optional
+        First and last day shown; default: the whole log.
+    grain : "day" | "week" | "month"
+        Length of a period; weeks start on the scenario's day.
+    by : str or sequence of str, optional
+        Attributes of users, events or items (of the first purchase) to split by; text may list
+        several, separated by commas.
+    where : mapping, optional
+        Only events with one of these values: ``{"channel": "web", "country": ["DE", "FR"]}``.
+    members : bool
+        Return the users behind every cell instead.
+    include_bots : bool
+        Count events flagged as of bots.
+    lang : "en" | "zh", optional
+        Language of title, headings, reasons and notes; default: the scenario's.
+    **options
+        Those of the table (``TABLES[name].options``), as values or as text.
+
+    Returns
+    -------
+    Table
+        Without rows and with a ``reason`` where the log cannot show this at all.
+    """
+    spec = spec_of(name)
+    said = words(lang or source.scenario.locale.language)
+    check_grain(grain, source.scenario.locale.week_start)
+    given = {**_arguments(source, spec), **parsed(spec, options)}
+    window: dict[str, Any] = {"start": day("start", start), "end": day("end", end)}
+    split = names(by)
+    facts: dict[str, Any] = {
+        "as_of": source.moment.as_of.isoformat(timespec="seconds"),
+        "as_of_why": source.moment.why,
+        "zone": source.zone,
+        "grain": grain,
+        "currency": source.scenario.locale.currency,
+        "seq": source.seq,
+        "members": members,
+    }
+    reason = why_not(source, spec)
+    if reason is not None:
+        return Table(
+            name=name,
+            title=said.title(name),
+            columns=(),
+            rows=pl.DataFrame(),
+            reason=said.reason(reason),
+            facts=facts,
+        )
+    rows = spec.compute(
+        source.events,
+        **given,
+        **window,
+        **({} if name == "stages" else {"members": members}),
+        **_shared(source, split),
+        grain=grain,
+        by=split,
+        where=condition(source, where),
+        include_bots=include_bots,
+    )
+    notes = notes_of(source, spec, rows, said=said, members=members, include_bots=include_bots)
+    return Table(
+        name=name,
+        title=said.title(name),
+        columns=_columns(rows, said, spec),
+        rows=_worded(rows, said),
+        notes=notes,
+        facts=facts,
+    )
+
+
+def describe(lang: str = "en") -> list[dict[str, Any]]:
+    """Return every table with its title, help, stage and options, for a list or a form."""
+    said = words(lang)
+    return [
+        {
+            "name": spec.name,
+            "title": said.title(spec.name),
+            "help": said.help(spec.name),
+            "stage": spec.stage,
+            "window": spec.window,
+            "options": [
+                {
+                    "name": o.name,
+                    "kind": o.kind,
+                    "default": o.default,
+                    "choices": list(o.choices),
+                    "help": o.help,
+                }
+                for o in spec.options
+            ],
+        }
+        for spec in TABLES.values()
+    ]
+
+
+def _arguments(source: Source, spec: Spec) -> dict[str, Any]:
+    defaults = {o.name: o.default for o in spec.options if o.default is not None}
+    return {**defaults, **spec.given(source)}
+
+
+def _shared(source: Source, split: tuple[str, ...]) -> dict[str, Any]:
+    scenario = source.scenario
+    wanted = frozenset(split)
+    return {
+        "zone": source.zone,
+        "week_start": scenario.locale.week_start,
+        "as_of": source.moment.as_of_us,
+        "users": source.users_with(wanted),
+        "items": source.items_with(wanted) if wanted else None,
+        "item_types": scenario.order_types,
+        "passive": scenario.passive_types,
+        "lateness_hours": scenario.time.lateness_hours,
+        "burn_in_days": scenario.time.burn_in_days,
+        "log_start": None if source.log_start is None else date_of(source.log_start),
+    }
+
+
+def _columns(rows: pl.DataFrame, said: Words, spec: Spec) -> tuple[Column, ...]:
+    return tuple(
+        Column(
+            name,
+            "share"
+            if spec.name == "return_rates" and name.startswith("value")
+            else kind_of(name, str(kind.base_type()), said),
+            said.column(name),
+        )
+        for name, kind in rows.schema.items()
+    )
+
+
+def _worded(rows: pl.DataFrame, said: Words) -> pl.DataFrame:
+    told = [name for name in rows.columns if name.endswith("reason")]
+    found = {text for name in told for text in rows[name].drop_nulls().unique().to_list()}
+    words_of = {text: said.reason(text) for text in found}
+    if not words_of:
+        return rows
+    return rows.with_columns(pl.col(name).replace(words_of) for name in told)

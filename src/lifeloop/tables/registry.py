@@ -1,0 +1,126 @@
+"""Every lifecycle table by name: what computes it, what may be asked, and when it cannot be."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import polars as pl
+
+from lifeloop import lifecycle as lc
+from lifeloop.lifecycle.retention import Cohort, Kind
+from lifeloop.lifecycle.value import Entry
+from lifeloop.tables.source import Source
+
+OptionKind = Literal["choice", "integer", "number", "pairs"]
+Compute = Callable[..., pl.DataFrame]
+Given = Callable[[Source], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One thing that may be asked of a table besides the window: its kind, default and meaning."""
+
+    name: str
+    kind: OptionKind
+    default: Any
+    help: str
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """How one table is computed.
+
+    ``given`` are the arguments that the scenario decides; ``stage`` names the stage whose metric
+    it is; ``shows`` the entries of ``observable`` that must be there; ``column`` an event column
+    that must hold something. ``window`` is False where ``start``, ``end`` and ``grain`` do not
+    make rows.
+    """
+
+    name: str
+    compute: Compute
+    stage: str
+    given: Given = lambda source: {}
+    options: tuple[Option, ...] = ()
+    shows: tuple[str, ...] = ()
+    column: str | None = None
+    counts_new: bool = False
+    window: bool = True
+
+
+def _definitions(source: Source) -> Mapping[str, Any]:
+    return {"definitions": source.definitions}
+
+
+def _sessions(source: Source) -> Mapping[str, Any]:
+    return {"gap_minutes": source.scenario.time.session_gap_minutes}
+
+
+def _signup(source: Source) -> Mapping[str, Any]:
+    d = source.definitions
+    return {"joins": d.joins, "within_days": d.activate_within_days}
+
+
+def _activation(source: Source) -> Mapping[str, Any]:
+    d = source.definitions
+    return {**_signup(source), "activates": d.activates, "times": d.activate_times}
+
+
+def _conversion(source: Source) -> Mapping[str, Any]:
+    return {"orders": source.definitions.orders, "refunds": source.definitions.refunds}
+
+
+def _money(source: Source) -> Mapping[str, Any]:
+    return {"order_types": source.definitions.orders, "refund_types": source.definitions.refunds}
+
+
+def _referrals(source: Source) -> Mapping[str, Any]:
+    return {"activates": source.definitions.activates, "times": source.definitions.activate_times}
+
+
+WITHIN = Option("within_days", "integer", None, "days that a user has; default: the scenario's")
+GAP = Option("gap_minutes", "number", None, "inactivity that opens a session")
+RETENTION = (
+    Option("kind", "choice", "nday", "active at, from, or within an offset", get_args(Kind)),
+    Option("cohort", "choice", "first", "first period ever, or every active period",
+           get_args(Cohort)),
+    Option("brackets", "pairs", ((1, 7), (8, 14), (15, 30)), "offsets for kind=bracket: 1-7,8-14"),
+    Option("max_offset", "integer", None, "largest offset; default: to the end of the window"),
+)  # fmt: skip
+
+_SPECS = (
+    Spec("traffic", lc.traffic, "acquisition", _sessions, (GAP,)),
+    Spec("sessions", lc.sessions, "acquisition", _sessions, (GAP,)),
+    Spec("signup_conversion", lc.signup_conversion, "acquisition", _signup, (WITHIN,),
+         ("activation",), counts_new=True),
+    Spec("activation", lc.activation, "activation", _activation,
+         (WITHIN, Option("times", "integer", None, "key actions that activate")),
+         ("activation", "retention"), counts_new=True),
+    Spec("active_users", lc.active_users, "retention"),
+    Spec("active_day_histogram", lc.active_day_histogram, "retention", window=False),
+    Spec("activity_states", lc.activity_states, "retention", counts_new=True),
+    Spec("return_rates", lc.return_rates, "retention", counts_new=True),
+    Spec("growth_accounting", lc.growth_accounting, "retention", counts_new=True),
+    Spec("retention", lc.retention, "retention", options=RETENTION, counts_new=True),
+    Spec("retention_curve", lc.retention_curve, "retention", options=RETENTION, counts_new=True),
+    Spec("conversion", lc.conversion, "conversion", _conversion,
+         (Option("within_days", "integer", 30, "days that a new user has to order"),),
+         ("conversion",), counts_new=True),
+    Spec("orders", lc.orders, "conversion", _money,
+         (Option("repeat_within_days", "integer", 90, "days in which a second order repeats"),),
+         ("conversion",)),
+    Spec("observed_ltv", lc.observed_ltv, "loyalty", _money,
+         (Option("entry", "choice", "seen", "what puts a user in a cohort", get_args(Entry)),
+          Option("margin", "number", 1.0, "share of net revenue that is margin")),
+         ("conversion",), counts_new=True),
+    Spec("rfm", lc.rfm, "loyalty", _money,
+         (Option("bins", "integer", 5, "number of scores"),), ("conversion",), window=False),
+    Spec("referrals", lc.referrals, "loyalty", _referrals, (), ("retention",), "referrer_id"),
+    Spec("satisfaction", lc.satisfaction, "loyalty", column="rating"),
+    Spec("stage_counts", lc.stage_counts, "all", _definitions),
+    Spec("transitions", lc.transitions, "all", _definitions),
+    Spec("stages", lc.stages, "all", _definitions, window=False),
+)  # fmt: skip
+
+TABLES: Mapping[str, Spec] = {spec.name: spec for spec in _SPECS}
+"""Every table, in the order of the stages."""
