@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from lifeloop.cleaning_settings import Clean
 from lifeloop.errors import ConfigError
 
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
@@ -129,6 +130,7 @@ class Scenario(_Strict):
     stages: Stages = Stages()
     recommend: Recommend = Recommend()
     models: Models = Models()
+    clean: Clean = Clean()
 
     @model_validator(mode="after")
     def _names_known_events(self) -> "Scenario":

@@ -6,7 +6,7 @@ from time import time_ns
 from types import TracebackType
 from typing import Any, Self
 
-from lifeloop import answer, intake, learn, overview, request
+from lifeloop import answer, cleaning, intake, learn, overview, request
 from lifeloop.config import Scenario
 from lifeloop.contracts import (
     UNTIMED,
@@ -30,6 +30,7 @@ from lifeloop.lifecycle import StageDefinitions, stage_of
 from lifeloop.measure import measure
 from lifeloop.model import Model, open_model
 from lifeloop.moment import Moment, moment
+from lifeloop.prepare import Cleaned
 from lifeloop.store import open_store
 
 
@@ -166,6 +167,15 @@ class Lifeloop:
             scenario=self.scenario,
             clock=self._clock,
         )
+
+    def clean(self) -> Cleaned:
+        """Report what is wrong in what is stored; nothing stored is changed. See docs/cleaning.md.
+
+        The report is kept as ``reports/cleaning.json`` below the project folder.
+        """
+        cleaned = cleaning.clean_stored(self.store, scenario=self.scenario)
+        cleaning.save_report(cleaned, self.home)
+        return cleaned
 
     # ---------------------------------------------------------------- learning
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from lifeloop.cli import data, evaluation, models, people, project
+from lifeloop.cli import cleaning, data, evaluation, models, people, project
 
 app = typer.Typer(
     name="lifeloop",
@@ -24,6 +24,7 @@ imports.command("items")(data.import_items)
 imports.command("events")(data.import_events)
 imports.command("pair")(data.import_pair)
 app.add_typer(imports, name="import")
+app.command("clean")(cleaning.clean)
 app.command("identify")(data.identify)
 quarantine.command("list")(data.quarantine_list)
 quarantine.command("retry")(data.quarantine_retry)

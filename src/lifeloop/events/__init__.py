@@ -4,7 +4,7 @@ from lifeloop.events.canonical import content_hash
 from lifeloop.events.ids import assign_event_ids
 from lifeloop.events.pairs import PairPlan, detect_pair, read_pair
 from lifeloop.events.parse import parse_event, parse_item, parse_user
-from lifeloop.events.readers import Batch, ReadOptions, read
+from lifeloop.events.readers import Batch, ReadOptions, read, read_all
 from lifeloop.events.records import Event, Item, QuarantinedRow, User, frame_of
 from lifeloop.events.seen import SeenRows
 from lifeloop.events.time import event_times, parse_time, parse_times
@@ -31,5 +31,6 @@ __all__ = [
     "parse_times",
     "parse_user",
     "read",
+    "read_all",
     "read_pair",
 ]

@@ -25,13 +25,9 @@ def conformed(raw: RawBatch, kind: Kind, *, options: ReadOptions) -> Batch:
     The first problem of a row in the order of its columns is its reason; quarantine keeps every
     value as it came, under our names, so that the row can be replayed without its mapping.
     """
-    rows = Columns(raw, options)
     if not raw.frame.height:
         return Batch(_empty(kind), raw.lines, raw.rejected, raw.notes, raw.bytes_read)
-    columns = {"event": _event, "item": _item, "user": _user}[kind](rows, options)
-    frame = pl.DataFrame({n: columns.get(n, rows.nothing(k)) for n, k in SCHEMAS[kind].items()})
-    why = rows.why
-    notes = raw.notes + tuple(rows.notes)
+    frame, why, notes = judged(raw, kind, options=options)
     if why is None:
         return Batch(frame, raw.lines, raw.rejected, notes, raw.bytes_read)
     sound = why.is_null()
@@ -43,6 +39,16 @@ def conformed(raw: RawBatch, kind: Kind, *, options: ReadOptions) -> Batch:
         notes,
         raw.bytes_read,
     )
+
+
+def judged(
+    raw: RawBatch, kind: Kind, *, options: ReadOptions
+) -> tuple[pl.DataFrame, pl.Series | None, tuple[str, ...]]:
+    """Return every row as ``kind``, why some are refused (None: none), and what was assumed."""
+    rows = Columns(raw, options)
+    columns = {"event": _event, "item": _item, "user": _user}[kind](rows, options)
+    frame = pl.DataFrame({n: columns.get(n, rows.nothing(k)) for n, k in SCHEMAS[kind].items()})
+    return frame, rows.why, raw.notes + tuple(rows.notes)
 
 
 def _empty(kind: Kind) -> pl.DataFrame:

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
+
 from lifeloop.errors import InputError
 from lifeloop.events.fields import Kind
 from lifeloop.events.ids import assign_event_ids
 from lifeloop.events.readers.batch import Batch, RawBatch, ReadOptions
-from lifeloop.events.readers.conform import conformed
+from lifeloop.events.readers.conform import SCHEMAS, conformed, judged
 from lifeloop.events.readers.opening import format_of
 from lifeloop.events.readers.table import Table, named
 from lifeloop.events.seen import SeenRows
@@ -43,15 +45,51 @@ def read(path: str | Path, kind: Kind, *, options: ReadOptions | None = None) ->
     if kind not in ("event", "item", "user"):
         raise InputError("unknown kind of rows", got=kind, allowed="event, item or user")
     total = path.stat().st_size if path.exists() else 0
-    raws: Iterator[RawBatch]
+    for batch in batches_of(raw_rows(path, kind, options=options), kind, options=options):
+        yield replace(batch, bytes_total=total)
+
+
+def raw_rows(path: Path, kind: Kind, *, options: ReadOptions) -> Iterator[RawBatch]:
+    """Yield the rows of a file under our names, before they are judged. Raises as ``read``."""
     if format_of(path) == "json":
         from lifeloop.events.readers.jsonl import read_json
 
-        raws = read_json(path, kind, options=options)
-    else:
-        raws = named(tables_of(path, kind, options=options), kind, options=options)
-    for batch in batches_of(raws, kind, options=options):
-        yield replace(batch, bytes_total=total)
+        return read_json(path, kind, options=options)
+    return named(tables_of(path, kind, options=options), kind, options=options)
+
+
+def read_all(
+    path: str | Path, kind: Kind, *, options: ReadOptions | None = None
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Return every row of a file at once, those that an import refuses too, and notes.
+
+    Returns
+    -------
+    (DataFrame, notes)
+        The kind's schema with ``line`` and ``refused`` (why an import refuses the row; null for
+        a sound one). Rows that cannot be cut into cells are in it with nothing but these two.
+    """
+    options = options or ReadOptions()
+    pieces: list[pl.DataFrame] = []
+    notes: dict[str, None] = {}
+    for raw in raw_rows(Path(path), kind, options=options):
+        bad = pl.DataFrame(
+            {"line": [r.line for r in raw.rejected], "refused": [r.reason for r in raw.rejected]},
+            schema={"line": pl.Int64, "refused": pl.String},
+        )
+        if raw.frame.height:
+            frame, why, said = judged(raw, kind, options=options)
+            notes |= dict.fromkeys(said)
+            told = pl.Series("refused", [None], dtype=pl.String).new_from_index(0, frame.height)
+            sound = frame.with_columns(
+                pl.Series("line", raw.lines), (told if why is None else why).alias("refused")
+            )
+            pieces.append(sound)
+        if bad.height:
+            pieces.append(bad)
+    if not pieces:
+        return pl.DataFrame(schema={**SCHEMAS[kind], "line": pl.Int64, "refused": pl.String}), ()
+    return pl.concat(pieces, how="diagonal"), tuple(notes)
 
 
 def tables_of(path: Path, kind: Kind, *, options: ReadOptions) -> Iterator[Table]:
