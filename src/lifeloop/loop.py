@@ -6,7 +6,7 @@ from time import time_ns
 from types import TracebackType
 from typing import Any, Self
 
-from lifeloop import answer, cleaning, intake, learn, overview, request
+from lifeloop import answer, cleaning, intake, learn, overview, request, tables
 from lifeloop.config import Scenario
 from lifeloop.contracts import (
     UNTIMED,
@@ -20,6 +20,7 @@ from lifeloop.contracts import (
     Recommendations,
     StageResult,
     Store,
+    Table,
     silent,
 )
 from lifeloop.errors import NoModel
@@ -276,6 +277,28 @@ class Lifeloop:
     def stages(self) -> dict[str, Any]:
         """Count the users in each stage, and say which stages the data cannot show and why."""
         return overview.stages(self.store, self.scenario, moment=self.moment())
+
+    def table(self, name: str, **asked: Any) -> Table:
+        """Return a lifecycle table by name (``lifeloop.tables.TABLES``). See ``table_of``."""
+        return tables.compute(self.store, self.scenario, name, moment=self.moment(), **asked)
+
+    def lifecycle(self, **asked: Any) -> tables.Overview:
+        """Return users per stage and the key metrics with their trend. See ``overview``."""
+        source = tables.read_source(self.store, self.scenario, moment=self.moment())
+        return tables.overview(source, **asked)
+
+    def why(self, user_id: str, *, limit: int = 20) -> dict[str, Any]:
+        """Return every move of a user between stages, and the newest events behind it."""
+        history = self.store.histories([user_id])[0]
+        given: dict[str, Any] = {
+            "definitions": self._definitions,
+            "zone": self.scenario.locale.zone,
+            "as_of_us": self._request_us(history, self.store.head()),
+        }
+        return {
+            "moves": tables.moves_of(history, **given),
+            "events": tables.events_of(history, limit=limit, **given),
+        }
 
     def _place(self, history: History, head: Head, *, as_of_us: int) -> StageResult:
         return stage_of(

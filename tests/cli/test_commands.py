@@ -280,3 +280,43 @@ def _some_user(project: Path) -> str:
     events = pl.read_csv(project.parent / "data" / "events.csv")
     bought = events.filter(pl.col("type") == "purchase")["user_id"].drop_nulls()
     return str(bought.sort()[0])
+
+
+def test_the_lifecycle_commands_answer_as_table_json_csv_and_picture(
+    project: Path, tmp_path: Path
+) -> None:
+    overview = answer(project, "lifecycle", "--grain", "week")
+    assert {row["stage"] for row in overview["metrics"]["rows"]} >= {"acquisition", "loyalty"}
+    assert "生命周期关键指标" in run(project, "lifecycle", "--lang", "zh").stdout
+    listed = answer(project, "metrics")
+    assert "growth_accounting" in {row["name"] for row in listed["tables"]}
+    orders = answer(project, "metrics", "orders", "--by", "channel", "-o", "repeat_within_days=30")
+    assert orders["columns"][0]["name"] == "channel"
+    picture = tmp_path / "heat.png"
+    done = run(project, "cohorts", "--png", str(picture), "--csv")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert done.stdout.startswith("cohort,offset,n,retained,rate")
+    assert "100%" in run(project, "cohorts").stdout
+    stages = answer(project, "stages")["stages"]
+    stage = max(stages, key=lambda s: s["users"])
+    rows = run(project, "users", "--stage", stage["stage"], "--csv").stdout.splitlines()
+    assert len(rows) == stage["users"] + 1
+    assert rows[0].startswith("user_id,date,stage")
+    user = rows[1].split(",")[0]
+    told = answer(project, "stage", user, "--why")
+    assert told["moves"][-1]["to"] == told["stage"] == stage["stage"]
+    filtered = answer(project, "metrics", "traffic", "--where", "channel=web", "--members")
+    assert all("user_id" in row for row in filtered["rows"])
+
+
+def test_what_cannot_be_asked_of_the_lifecycle_says_what_can(project: Path) -> None:
+    for args, told in (
+        (("metrics", "retentoin"), "did you mean 'retention'"),
+        (("metrics", "retention", "-o", "kind=weekly"), "nday, unbounded, bracket"),
+        (("users", "--stage", "risky"), "at_risk"),
+        (("cohorts", "--start", "2025-13-01"), "YYYY-MM-DD"),
+        (("lifecycle", "--lang", "fr"), "en, zh"),
+    ):
+        done = run(project, *args, ok=False)
+        assert done.returncode == 1
+        assert told in " ".join(done.stderr.split())

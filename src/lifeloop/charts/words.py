@@ -42,10 +42,12 @@ class Words:
 
     def reason(self, text: str) -> str:
         """Return why something is null, in this language (English is the text itself)."""
+        if text in self.catalogue.get("reasons", {}):
+            return str(self.catalogue["reasons"][text])
         for pattern, told in self.catalogue.get("patterns", {}).items():
             if re.search(pattern, text):
                 return re.sub(pattern, str(told), text)
-        return str(self._at("reasons", text, text))
+        return text
 
     def note(self, name: str, **values: Any) -> str:
         """Return a sentence with its numbers filled in."""

@@ -2,7 +2,7 @@
 
 import typer
 
-from lifeloop.cli import cleaning, data, evaluation, models, people, project
+from lifeloop.cli import cleaning, data, evaluation, lifecycle, models, people, project
 
 app = typer.Typer(
     name="lifeloop",
@@ -41,5 +41,10 @@ app.command("predict")(people.predict)
 app.command("similar")(people.similar)
 app.command("stage")(people.stage)
 app.command("stages")(people.stages)
+
+app.command("lifecycle")(lifecycle.lifecycle)
+app.command("metrics")(lifecycle.metrics)
+app.command("cohorts")(lifecycle.cohorts)
+app.command("users")(lifecycle.users)
 
 app.command("evaluate")(evaluation.evaluate)

@@ -64,15 +64,16 @@ def similar(
 
 def stage(
     user: UserId,
-    why: Annotated[bool, typer.Option("--why", help="show the rule and its facts")] = False,
+    why: Annotated[bool, typer.Option("--why", help="show the rule and the events")] = False,
     folder: Folder = Path("."),
     as_json: AsJson = False,
 ) -> None:
     """Say where a user stands in their life with the product."""
     with opened(folder, as_json=as_json) as loop:
         found = loop.stage(user)
+        told = loop.why(user) if why else {}
     if as_json:
-        print_json(asdict(found))
+        print_json({**asdict(found), **told})
         return
     out.print(f"[bold]{found.stage}[/bold] on {found.date}", highlight=False)
     if why:
@@ -87,6 +88,17 @@ def stage(
             *[[name, value] for name, value in found.facts.items()],
         ]
         out.print(table("", ["", ""], rows))
+        _show_why(told)
+
+
+def _show_why(told: dict[str, Any]) -> None:
+    moves = [[m["date"], m["from"], m["to"], m["rule"]] for m in told["moves"]]
+    if moves:
+        out.print(table("moves", ["date", "from", "to", "rule"], moves))
+    names = ["date", "type", "item_id", "order_id", "value", "role"]
+    events = [[event[name] for name in names] for event in told["events"]]
+    if events:
+        out.print(table(f"the newest {len(events)} events", names, events))
 
 
 def stages(folder: Folder = Path("."), as_json: AsJson = False) -> None:

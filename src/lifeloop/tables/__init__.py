@@ -5,16 +5,22 @@
 """
 
 from lifeloop.tables.compute import compute, describe, table_of
+from lifeloop.tables.overview import Overview, overview
+from lifeloop.tables.person import events_of, moves_of
 from lifeloop.tables.registry import TABLES, Option, Spec
 from lifeloop.tables.source import Source, read_source, source_of
 
 __all__ = [
     "TABLES",
     "Option",
+    "Overview",
     "Source",
     "Spec",
     "compute",
     "describe",
+    "events_of",
+    "moves_of",
+    "overview",
     "read_source",
     "source_of",
     "table_of",

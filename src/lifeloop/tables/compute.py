@@ -9,7 +9,7 @@ import polars as pl
 from lifeloop.charts.words import Words, kind_of, words
 from lifeloop.config import Scenario
 from lifeloop.contracts import Column, Store, Table
-from lifeloop.lifecycle.calendar import Grain, check_grain, date_of
+from lifeloop.lifecycle.calendar import Grain, check_grain, date_of, day_of
 from lifeloop.moment import Moment
 from lifeloop.tables.asking import Where, condition, day, names, parsed, spec_of
 from lifeloop.tables.notes import notes_of, why_not
@@ -106,10 +106,12 @@ def table_of(
     facts: dict[str, Any] = {
         "as_of": source.moment.as_of.isoformat(timespec="seconds"),
         "as_of_why": source.moment.why,
+        "last_day": date_of(day_of(source.moment.as_of_us - 1, source.zone)).isoformat(),
         "zone": source.zone,
         "grain": grain,
         "currency": source.scenario.locale.currency,
         "seq": source.seq,
+        "by": split,
         "members": members,
     }
     reason = why_not(source, spec)

@@ -18,6 +18,8 @@ def why_not(source: Source, spec: Spec) -> str | None:
             return unseen[stage]
     if spec.column is not None and source.events[spec.column].null_count() == source.events.height:
         return f"no event has a {spec.column}"
+    if spec.types and source.events.filter(pl.col("type").is_in(spec.types)).is_empty():
+        return f"no answers: the log holds no event of type {' or '.join(spec.types)}"
     return None
 
 

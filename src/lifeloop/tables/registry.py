@@ -33,8 +33,8 @@ class Spec:
 
     ``given`` are the arguments that the scenario decides; ``stage`` names the stage whose metric
     it is; ``shows`` the entries of ``observable`` that must be there; ``column`` an event column
-    that must hold something. ``window`` is False where ``start``, ``end`` and ``grain`` do not
-    make rows.
+    that must hold something, ``types`` event types of which there must be one. ``window`` is
+    False where ``start``, ``end`` and ``grain`` do not make rows.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Spec:
     options: tuple[Option, ...] = ()
     shows: tuple[str, ...] = ()
     column: str | None = None
+    types: tuple[str, ...] = ()
     counts_new: bool = False
     window: bool = True
 
@@ -116,7 +117,7 @@ _SPECS = (
     Spec("rfm", lc.rfm, "loyalty", _money,
          (Option("bins", "integer", 5, "number of scores"),), ("conversion",), window=False),
     Spec("referrals", lc.referrals, "loyalty", _referrals, (), ("retention",), "referrer_id"),
-    Spec("satisfaction", lc.satisfaction, "loyalty", column="rating"),
+    Spec("satisfaction", lc.satisfaction, "loyalty", types=("csat", "nps")),
     Spec("stage_counts", lc.stage_counts, "all", _definitions),
     Spec("transitions", lc.transitions, "all", _definitions),
     Spec("stages", lc.stages, "all", _definitions, window=False),

@@ -1,0 +1,139 @@
+"""Cohorts by age as a heat map; incomplete cells are striped."""
+
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from lifeloop.charts.look import COUNTS, data, dressed, stripes, written_on
+from lifeloop.charts.trend import largest, segment_of
+from lifeloop.charts.words import Words
+from lifeloop.contracts import Table
+
+MOST_COHORTS, MOST_OFFSETS = 26, 26
+"""What fits on a page: the newest cohorts, the first offsets."""
+
+CELL_W, CELL_H = 38, 22
+
+SMALL_CELL = 30
+"""Cohorts of fewer users do not set the scale of colours, where there are larger ones."""
+
+
+def heat(table: Table, said: Words, *, across: str, value: str, share: bool) -> dict[str, Any]:
+    """Return cohorts downwards, offsets to the right, the value as colour and number.
+
+    Parameters
+    ----------
+    table : Table
+        With ``cohort``, ``partial``, ``n``.
+    said : Words
+        The catalogue.
+    across : str
+        Column of the offset or age.
+    value : str
+        What is coloured; null cells stay empty.
+    share : bool
+        The numbers are percent.
+    """
+    rows = table.rows
+    by = segment_of(table)
+    more: list[str] = []
+    if by is not None:
+        rows, more = largest(rows, by, said)
+    rows, cut = _cut(rows, across, said)
+    more += cut
+    rows = rows.with_columns(label=_label(rows, across))
+    known = rows.filter(pl.col(value).is_not_null(), pl.col("n") > 0)
+    top = _top(known, across, value)
+    if by is None:
+        chart: Any = _map(known, said, across, value, top, share=share)
+    else:
+        plots = [
+            _map(part, said, across, value, top, share=share).properties(
+                title=alt.TitleParams(str(name), anchor="start")
+            )
+            for (name,), part in sorted(known.group_by(by), key=lambda pair: str(pair[0]))
+        ]
+        chart = alt.vconcat(*plots)
+    return dressed(chart, table, said, more=more)
+
+
+def _map(
+    rows: pl.DataFrame, said: Words, across: str, value: str, top: float, *, share: bool
+) -> Any:
+    order = rows.select("label", across).unique().sort(across)["label"].to_list()
+    cohorts = sorted(rows["cohort"].unique().dt.strftime("%Y-%m-%d").to_list())
+    sizes = dict(
+        rows.select(pl.col("cohort").dt.strftime("%Y-%m-%d"), pl.col("n").cast(pl.String)).rows()
+    )
+    rows = rows.with_columns(
+        cohort=pl.col("cohort")
+        .dt.strftime("%Y-%m-%d")
+        .replace({c: f"{c}  ·  {sizes[c]}" for c in cohorts}),
+        deep=pl.col(value) > 0.55 * top,
+    )
+    named = [f"{c}  ·  {sizes[c]}" for c in cohorts]
+    x = alt.X(
+        "label:O",
+        sort=order,
+        axis=alt.Axis(orient="top", title=said.column(across), labelAngle=0, domain=False),
+    )
+    y = alt.Y(
+        "cohort:O",
+        sort=named,
+        axis=alt.Axis(title=f"{said.column('cohort')}  ·  {said.column('n')}", domain=False),
+    )
+    kept = ["cohort", "label", value, "deep"]
+    style = ".0%" if share else (",.0f" if top >= 100 else ",.2f")
+    cells = (
+        alt.Chart(data(rows.select(kept)))
+        .mark_rect(stroke="white", strokeWidth=1)
+        .encode(
+            x=x,
+            y=y,
+            color=alt.Color(
+                f"{value}:Q",
+                scale=alt.Scale(domain=[0, top], clamp=True, scheme="blues"),
+                legend=alt.Legend(
+                    format="%" if share else COUNTS, title=None, gradientLength=160, tickCount=3
+                ),
+            ),
+        )
+    )
+    late = alt.Chart(data(rows.filter(pl.col("partial")).select(kept)))
+    striped = late.mark_rect(fill=stripes(CELL_W, CELL_H, every=7)).encode(x=x, y=y)
+    numbers = (
+        alt.Chart(data(rows.select(kept)))
+        .mark_text(fontSize=10)
+        .encode(
+            x=x,
+            y=y,
+            text=alt.Text(f"{value}:Q", format=style),
+            color=written_on("deep"),
+        )
+    )
+    size = {"width": {"step": CELL_W}, "height": {"step": CELL_H}}
+    return alt.layer(cells, striped, numbers).properties(**size)
+
+
+def _top(known: pl.DataFrame, across: str, value: str) -> float:
+    # One cohort of one user at 100% must not make all the others pale.
+    beyond = known.filter(pl.col(across) > 0)
+    of_many = beyond.filter(pl.col("n") >= SMALL_CELL)
+    found = (of_many if of_many.height else beyond)[value].quantile(0.98)
+    return found or 1.0
+
+
+def _label(rows: pl.DataFrame, across: str) -> pl.Expr:
+    if "offset_to" in rows.columns:
+        return pl.format("{}–{}", pl.col(across), pl.col("offset_to"))
+    return pl.col(across).cast(pl.String)
+
+
+def _cut(rows: pl.DataFrame, across: str, said: Words) -> tuple[pl.DataFrame, list[str]]:
+    cohorts = rows.filter(pl.col("n") > 0)["cohort"].unique().sort(descending=True)
+    kept = cohorts.head(MOST_COHORTS)
+    shown = rows.filter(pl.col("cohort").is_in(kept.implode()), pl.col(across) <= MOST_OFFSETS)
+    if len(cohorts) <= MOST_COHORTS and shown.height == rows.filter(pl.col("n") > 0).height:
+        return shown, []
+    return shown, [said.note("cut", n=len(kept), of=len(cohorts), offsets=MOST_OFFSETS)]

@@ -1,0 +1,117 @@
+"""Lines over time: counts, shares with their interval, one colour a measure or segment."""
+
+from dataclasses import replace
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from lifeloop.charts.look import (
+    COUNTS,
+    HEIGHT,
+    WIDTH,
+    colours,
+    data,
+    dressed,
+    hatched,
+    time_axis,
+    with_ends,
+)
+from lifeloop.charts.words import Words
+from lifeloop.contracts import Table
+
+MOST_SEGMENTS = 6
+"""More lines than this cannot be told apart: the largest are drawn, and the picture says so."""
+
+
+def trend(
+    table: Table, said: Words, *, measures: tuple[str, ...], share: bool, interval: bool = False
+) -> dict[str, Any]:
+    """Return lines of one or more columns over the periods.
+
+    Parameters
+    ----------
+    table : Table
+        With ``period`` and ``partial``.
+    said : Words
+        The catalogue.
+    measures : tuple of str
+        Columns to draw; with segments only the first.
+    share : bool
+        The axis shows percent.
+    interval : bool
+        Draw ``_low`` to ``_high`` of the first measure.
+    """
+    rows = with_ends(table.rows, table.facts["grain"])
+    by = segment_of(table)
+    more: list[str] = []
+    if by is not None:
+        rows, more = largest(rows, by, said)
+        measures = measures[:1]
+        names = sorted(rows[by].unique().to_list())
+        long = rows.with_columns(series=pl.col(by), value=pl.col(measures[0]).cast(pl.Float64))
+    else:
+        names = list(measures)
+        long = pl.concat(
+            [
+                rows.with_columns(
+                    series=pl.lit(said.column(name)), value=pl.col(name).cast(pl.Float64)
+                )
+                for name in measures
+            ]
+        )
+    labels = names if by is not None else [said.column(name) for name in names]
+    low, high = f"{measures[0]}_low", f"{measures[0]}_high"
+    kept = ["open", "edge", "middle", "partial", "series", "value"]
+    axis = alt.Axis(format="%" if share else COUNTS, title=None, tickCount=5)
+    colour = alt.Color(
+        "series:N",
+        scale=alt.Scale(domain=labels, range=colours(names)),
+        legend=None if len(labels) == 1 else alt.Legend(title=None),
+    )
+    y = alt.Y("value:Q", axis=axis)
+    layers = [hatched(rows)]
+    if interval and low in rows.columns:
+        band = long.select(*kept, low=low, high=high).drop_nulls("low")
+        layers.append(
+            alt.Chart(data(band))
+            .mark_area(opacity=0.18)
+            .encode(x=time_axis("middle"), y=alt.Y("low:Q", axis=axis), y2="high:Q", color=colour)
+        )
+    known = alt.Chart(data(long.select(kept).drop_nulls("value")))
+    layers.append(known.mark_line(strokeWidth=2).encode(x=time_axis("middle"), y=y, color=colour))
+    if rows["open"].n_unique() <= 60:
+        points = known.mark_point(size=26, filled=True, opacity=1)
+        layers.append(points.encode(x=time_axis("middle"), y=y, color=colour))
+    chart = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
+    if len(labels) == 1:
+        more = [said.column(measures[0]), *more]
+    return dressed(chart, table, said, more=more)
+
+
+def returns(table: Table, said: Words) -> dict[str, Any]:
+    """Return the rates of coming back the next day, one line per active state."""
+    by = segment_of(table)
+    keys = [*([by] if by else []), "period"]
+    wide = table.rows.pivot("measure", index=keys, values="value", sort_columns=False)
+    late = table.rows.group_by(keys).agg(pl.col("partial").any(), pl.col("n").sum())
+    rows = wide.join(late, on=keys).sort(keys)
+    measures = ("curr", "nurr", "rurr", "surr")
+    return trend(replace(table, rows=rows), said, measures=measures, share=True)
+
+
+def largest(rows: pl.DataFrame, by: str, said: Words) -> tuple[pl.DataFrame, list[str]]:
+    """Return the rows of the segments with the most users, and the note that says so."""
+    numbers = [c for c, k in rows.schema.items() if k == pl.Int64 and c not in ("offset", "age")]
+    sizes = rows.group_by(by).agg(size=pl.sum_horizontal(pl.col(numbers).abs().sum()))
+    if sizes.height <= MOST_SEGMENTS:
+        return rows, []
+    kept = sizes.sort("size", by, descending=[True, False]).head(MOST_SEGMENTS)[by]
+    note = said.note("largest", n=MOST_SEGMENTS, of=sizes.height)
+    return rows.filter(pl.col(by).is_in(kept.implode())), [note]
+
+
+def segment_of(table: Table) -> str | None:
+    """Return the attribute that the table is split by (the first, of several), None if whole."""
+    first = table.columns[0].name
+    return None if first in ("period", "cohort", "offset", "active_days") else first

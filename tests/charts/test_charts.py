@@ -1,0 +1,174 @@
+"""Every picture is drawn from its table in both languages; nothing is cut silently."""
+
+import json
+import struct
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from lifeloop.charts import LANGUAGES, chart, drawn, png, words
+from lifeloop.charts.draw import has_chinese_font
+from lifeloop.charts.look import stripes
+from lifeloop.config import Scenario
+from lifeloop.contracts import Snapshot
+from lifeloop.errors import InputError
+from lifeloop.events.records import ITEM_SCHEMA, STORED_EVENT_SCHEMA, USER_SCHEMA
+from lifeloop.moment import Moment
+from lifeloop.tables import TABLES, Source, source_of, table_of
+
+START = datetime(2025, 1, 6, tzinfo=UTC)
+DAY_US = 86_400_000_000
+START_US = int(START.timestamp()) * 1_000_000
+KINDS = ["visit", "sign_up", "add_to_cart", "purchase", "refund", "csat", "nps"]
+
+
+@pytest.fixture(scope="module")
+def source() -> Source:
+    rng = np.random.default_rng(5)
+    n = 3000
+    scenario = Scenario.load({"extends": "ecommerce", "name": "shop", "time": {"burn_in_days": 7}})
+    kinds = rng.choice(KINDS, n)
+    events = pl.DataFrame(
+        {
+            "seq": np.arange(n),
+            "event_id": [f"e{k}" for k in range(n)],
+            "user_id": [f"u{k}" for k in (rng.pareto(1.0, n) * 25).astype(int) % 250],
+            "t_us": START_US + np.sort(rng.integers(0, 120 * DAY_US, n)),
+            "type": kinds,
+            "order_id": [f"o{k}" for k in rng.integers(0, 400, n)],
+            "value": rng.gamma(2.0, 9.0, n),
+            "rating": np.where(kinds == "csat", rng.integers(1, 6, n), rng.integers(0, 11, n)),
+            "referrer_id": [f"u{k}" if k < 40 else None for k in rng.integers(0, 400, n)],
+            "channel": rng.choice(np.array(["web", "app", "store"]), n),
+        }
+    )
+    schema = STORED_EVENT_SCHEMA
+    events = events.select(
+        pl.col(name).cast(kind) if name in events.columns else pl.lit(None, dtype=kind).alias(name)
+        for name, kind in schema.items()
+    )
+    as_of_us = START_US + 120 * DAY_US
+    snapshot = Snapshot(
+        events, pl.DataFrame(schema=USER_SCHEMA), pl.DataFrame(schema=ITEM_SCHEMA), as_of_us, n
+    )
+    return source_of(snapshot, scenario, moment=Moment(as_of_us, "test"))
+
+
+def marks(part: Any) -> Iterator[dict[str, Any]]:
+    """Yield every unit of a specification."""
+    for key in ("layer", "vconcat"):
+        for inner in part.get(key, ()):
+            yield from marks(inner)
+    if "mark" in part:
+        yield part
+
+
+def values(spec: dict[str, Any], unit: dict[str, Any]) -> list[dict[str, Any]]:
+    data = unit.get("data", {})
+    found: list[dict[str, Any]] = data.get("values") or spec["datasets"][data["name"]]
+    return found
+
+
+def test_every_table_but_none_has_a_picture() -> None:
+    assert set(drawn()) == set(TABLES)
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+@pytest.mark.parametrize("name", drawn())
+def test_every_picture_is_drawn_in_both_languages(source: Source, name: str, lang: str) -> None:
+    spec = chart(table_of(source, name, grain="week", lang=lang), lang=lang)
+    json.dumps(spec, allow_nan=False)
+    assert spec["title"]["text"] == words(lang).title(name)
+    if lang == "zh" and not has_chinese_font():
+        with pytest.raises(InputError, match="fonts-noto-cjk"):
+            png(spec)
+        return
+    image = png(spec, scale=1.0)
+    assert image.startswith(b"\x89PNG")
+    width, height = struct.unpack(">II", image[16:24])
+    assert width > 200
+    assert height > 150
+
+
+@pytest.mark.parametrize("name", drawn())
+def test_a_split_table_is_drawn_too(source: Source, name: str) -> None:
+    spec = chart(table_of(source, name, grain="month", by="channel"))
+    assert png(spec, scale=1.0).startswith(b"\x89PNG")
+
+
+def test_bars_of_growth_add_up_to_the_table(source: Source) -> None:
+    table = table_of(source, "growth_accounting", grain="month")
+    spec = chart(table)
+    bars = next(u for u in marks(spec) if u["mark"] == {"type": "bar"} or u["mark"] == "bar")
+    heights: dict[str, int] = {}
+    for row in values(spec, bars):
+        heights[row["part"]] = heights.get(row["part"], 0) + row["high"] - row["low"]
+    for name in ("returning", "resurrecting", "new", "dormant"):
+        assert heights.get(name, 0) == table.rows[name].sum()
+
+
+def test_incomplete_periods_are_striped_and_only_those(source: Source) -> None:
+    table = table_of(source, "traffic", grain="week")
+    spec = chart(table)
+    striped = [u for u in marks(spec) if "gradient" in json.dumps(u["mark"])]
+    (unit,) = striped
+    late = table.rows.filter(pl.col("partial"))["period"].to_list()
+    assert late
+    opened = sorted(row["open"][:10] for row in values(spec, unit))
+    assert opened == [str(day) for day in late]
+    assert "striped" in spec["title"]["subtitle"]
+
+
+def test_stripes_reach_the_far_corner() -> None:
+    for width, height in ((12.0, 300.0), (40.0, 22.0), (680.0, 300.0)):
+        fill = stripes(width, height)
+        x, y = fill["x2"], fill["y2"]
+        assert (x + y) / (x * x + y * y) <= 1 + 1e-9  # where the corner (1, 1) falls
+
+
+def test_a_heat_map_shows_every_cell_it_names(source: Source) -> None:
+    table = table_of(source, "retention", grain="week")
+    spec = chart(table)
+    cells = next(u for u in marks(spec) if "color" in u["encoding"] and "rect" in str(u["mark"]))
+    shown = values(spec, cells)
+    want = table.rows.filter(pl.col("n") > 0)
+    assert len(shown) == want.height
+    assert sum(row["rate"] for row in shown) == pytest.approx(want["rate"].sum())
+
+
+def test_what_does_not_fit_is_said(source: Source) -> None:
+    spec = chart(table_of(source, "retention", grain="day"))
+    assert "of" in spec["title"]["subtitle"]
+    assert "cohorts, offsets to 26" in spec["title"]["subtitle"]
+
+
+def test_ribbons_are_as_tall_as_the_moves(source: Source) -> None:
+    table = table_of(source, "transitions", grain="month")
+    spec = chart(table)
+    bands = next(u for u in marks(spec) if "area" in str(u["mark"]))
+    first: dict[str, float] = {}
+    for row in values(spec, bands):
+        first.setdefault(row["move"], row["y2"] - row["y"])
+    total = table.rows["n"].sum()
+    room = {side: 1 - 0.02 * (table.rows[side].n_unique() - 1) for side in ("from", "to")}
+    n = {
+        f"{before or 'first_seen'}→{after}": k
+        for before, after, k in table.rows.group_by("from", "to").agg(pl.col("n").sum()).iter_rows()
+    }
+    assert first.keys() == n.keys()
+    for move, tall in first.items():
+        assert tall == pytest.approx(room["from"] * n[move] / total)
+
+
+def test_what_cannot_be_drawn_says_why(source: Source) -> None:
+    with pytest.raises(InputError, match="with members"):
+        chart(table_of(source, "traffic", members=True))
+    empty = table_of(source, "orders", where={"type": "visit"})
+    late = table_of(source, "transitions", start="2030-01-01", end="2030-01-02")
+    with pytest.raises(InputError, match="nothing to draw"):
+        chart(late)
+    assert png(chart(empty)).startswith(b"\x89PNG")
