@@ -10,6 +10,8 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
+pytest_plugins = ["lifeloop.testing.served"]
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # The PostgreSQL tests need the extra [postgres]; they are marked extras, so make test leaves them

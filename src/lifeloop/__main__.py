@@ -1,5 +1,6 @@
-"""``python -m lifeloop`` is the command ``lifeloop``."""
+"""``python -m lifeloop``."""
 
 from lifeloop.cli import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,7 @@
 """The way in: a file or one record -> parsed, timed, stored; what is refused is quarantined."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -191,6 +191,42 @@ def record(
         parsed = _at(parsed, received_us)
     frame = event_times(frame_of([parsed], EVENT_SCHEMA), received_us=received_us)
     return store.append(frame, received_us=received_us)
+
+
+def record_many(
+    store: Store, events: Sequence[Any], *, scenario: Scenario, received_us: int
+) -> IngestReport:
+    """Store live events as they came; ``outcomes`` tells each, refused ones are quarantined."""
+    parsed: list[Event] = []
+    refused: dict[int, QuarantinedRow] = {}
+    notes: dict[str, None] = {}
+    for at, raw in enumerate(events):
+        try:
+            event = parse_event(raw, zone=scenario.locale.zone)
+        except InputError as error:
+            row = dict(raw) if isinstance(raw, Mapping) else {"event": repr(raw)}
+            refused[at] = QuarantinedRow("event", _reason_of(error), row, source="record", line=at)
+            notes[str(error)] = None
+            continue
+        parsed.append(event if event.occurred_us is not None else _at(event, received_us))
+    report = IngestReport()
+    if refused:
+        store.quarantine(list(refused.values()), received_us=received_us)
+        reasons = Counter(row.reason for row in refused.values())
+        report = IngestReport(
+            rejected=len(refused),
+            reasons=tuple(
+                Reason(why, n, tuple(at for at, r in refused.items() if r.reason == why)[:20])
+                for why, n in reasons.items()
+            ),
+            notes=tuple(notes)[:LINES_SHOWN],
+        )
+    if parsed:
+        frame = event_times(frame_of(parsed, EVENT_SCHEMA), received_us=received_us)
+        report += store.append(frame, received_us=received_us)
+    told = iter(report.outcomes)
+    outcomes = (refused[at].reason if at in refused else next(told) for at in range(len(events)))
+    return replace(report, outcomes=tuple(outcomes))
 
 
 def retry_quarantine(

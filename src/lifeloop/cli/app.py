@@ -2,7 +2,7 @@
 
 import typer
 
-from lifeloop.cli import cleaning, data, evaluation, lifecycle, models, people, project
+from lifeloop.cli import cleaning, data, evaluation, lifecycle, models, people, project, serve
 
 app = typer.Typer(
     name="lifeloop",
@@ -14,6 +14,7 @@ app = typer.Typer(
 imports = typer.Typer(help="Read users, items or events from a file.", no_args_is_help=True)
 quarantine = typer.Typer(help="Look at refused rows, and try them again.", no_args_is_help=True)
 bundles = typer.Typer(help="List, activate or roll back model bundles.", no_args_is_help=True)
+keys = typer.Typer(help="Make, list, rotate or revoke API keys.", no_args_is_help=True)
 
 app.command("init")(project.init)
 app.command("demo")(project.demo)
@@ -48,3 +49,10 @@ app.command("cohorts")(lifecycle.cohorts)
 app.command("users")(lifecycle.users)
 
 app.command("evaluate")(evaluation.evaluate)
+
+app.command("serve")(serve.serve)
+keys.command("create")(serve.keys_create)
+keys.command("list")(serve.keys_list)
+keys.command("rotate")(serve.keys_rotate)
+keys.command("revoke")(serve.keys_revoke)
+app.add_typer(keys, name="keys")

@@ -18,7 +18,7 @@ from lifeloop.contracts.models import (
     TrainData,
 )
 from lifeloop.contracts.policy import Decision, PolicyState, Slate
-from lifeloop.contracts.store import Head, Store
+from lifeloop.contracts.store import Head, Kept, Store
 from lifeloop.contracts.tables import Column, ColumnKind, Table
 from lifeloop.contracts.words import UNTIMED, Bool, Double, Float, Int, Long, Progress, silent
 from lifeloop.events.records import QuarantinedRow
@@ -40,6 +40,7 @@ __all__ = [
     "IdentityReport",
     "IngestReport",
     "Int",
+    "Kept",
     "Long",
     "PolicyState",
     "Prediction",

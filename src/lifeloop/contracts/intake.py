@@ -15,7 +15,11 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class IngestReport:
-    """What became of every row of one write. accepted + duplicate + rejected = rows seen."""
+    """What became of every row of one write. accepted + duplicate + rejected = rows seen.
+
+    ``outcomes`` tells it row by row (``accepted``, ``duplicate`` or the reason of the refusal),
+    for writes of at most 10,000 rows; ``event_ids`` are those of the rows not refused.
+    """
 
     accepted: int = 0
     duplicate: int = 0
@@ -24,6 +28,7 @@ class IngestReport:
     flagged: tuple[Reason, ...] = ()
     notes: tuple[str, ...] = ()
     event_ids: tuple[str, ...] = ()
+    outcomes: tuple[str, ...] = ()
 
     def __add__(self, other: "IngestReport") -> "IngestReport":
         """Add two reports: counts add, equal reasons merge, the first 20 lines are kept."""
@@ -35,6 +40,7 @@ class IngestReport:
             flagged=_merge(self.flagged, other.flagged),
             notes=tuple(dict.fromkeys(self.notes + other.notes)),
             event_ids=self.event_ids + other.event_ids,
+            outcomes=self.outcomes + other.outcomes,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -23,9 +23,38 @@ class Head:
     bundle: str | None
 
 
+class Kept(Protocol):
+    """Small named JSON objects that the processes of one service share: keys, sessions, jobs."""
+
+    def put(self, kind: str, name: str, body: Mapping[str, Any], *, at_us: int) -> None:
+        """Keep an object under a name, in place of an earlier one; durable before it returns."""
+        ...
+
+    def get(self, kind: str, name: str) -> dict[str, Any] | None:
+        """Return one object, None where there is none."""
+        ...
+
+    def every(self, kind: str) -> dict[str, dict[str, Any]]:
+        """Return all objects of a kind by name, oldest first."""
+        ...
+
+    def drop(self, kind: str, name: str) -> bool:
+        """Forget one object; return whether it was there."""
+        ...
+
+
 @runtime_checkable
 class Store(Protocol):
     """The system of record. Writes are durable and idempotent; reads never write."""
+
+    @property
+    def kept(self) -> Kept:
+        """What the processes of one service share."""
+        ...
+
+    def exclusive(self, name: str, *, wait_s: float = 0.0) -> AbstractContextManager[bool]:
+        """Hold a named lock among all processes of this store; False where another holds it."""
+        ...
 
     @property
     def url(self) -> str:
@@ -67,6 +96,10 @@ class Store(Protocol):
         """Return the version of each item known at ``seq``."""
         ...
 
+    def items_since(self, seq: int) -> list[Item]:
+        """Return the items that changed after ``seq``, each as it is now."""
+        ...
+
     def snapshot(self, *, as_of_us: int | None = None, seq: int | None = None) -> Snapshot:
         """Return everything known at ``seq`` with event time before ``as_of_us``."""
         ...
@@ -91,6 +124,10 @@ class Store(Protocol):
 
     def log_decision(self, decision: Decision) -> None:
         """Log one slate; durable before it returns."""
+        ...
+
+    def decided(self, request_ids: Sequence[str]) -> list[Decision | None]:
+        """Return the slate logged under each request id, in the order asked."""
         ...
 
     def decisions(self, *, from_seq: int = 0, to_seq: int | None = None) -> Iterator[Decision]:

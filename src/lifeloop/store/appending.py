@@ -37,8 +37,8 @@ from lifeloop.store.rows import (
 )
 from lifeloop.store.tables import events, superseded
 
-IDS_UP_TO = 1000
-"""A report names the event ids of writes up to this many rows."""
+IDS_UP_TO = 10_000
+"""A report tells each row's id and outcome for writes up to this many rows."""
 
 _OPTIONAL = {"flag": pl.String, "content": pl.String}
 _INDEXED = ("event_id", "user_id", "anonymous_id")
@@ -76,7 +76,7 @@ def append_events(backend: Backend, frame: pl.DataFrame, *, received_us: int) ->
     -------
     IngestReport
         ``event_ids`` holds one id per row that was not refused, in row order, for writes of
-        at most 1,000 rows; a duplicate is answered with the id it is stored under.
+        at most 10,000 rows; a duplicate is answered with the id it is stored under.
     """
     if not frame.height:
         return IngestReport()
@@ -100,7 +100,16 @@ def append_events(backend: Backend, frame: pl.DataFrame, *, received_us: int) ->
         reasons=told,
         flagged=flags,
         event_ids=tuple(plan.ids) if frame.height <= IDS_UP_TO else (),
+        outcomes=_outcomes(plan, why) if frame.height <= IDS_UP_TO else (),
     )
+
+
+def _outcomes(plan: _Plan, why: pl.Series) -> tuple[str, ...]:
+    """Say of each row seen: accepted, duplicate, or why it was refused."""
+    n = len(plan.ids)
+    new = set(plan.rows["row"]) if "row" in plan.rows.columns else set(range(n))
+    told = iter(["accepted" if row in new else "duplicate" for row in range(n)])
+    return tuple(next(told) if reason is None else str(reason) for reason in why)
 
 
 def _with_ids_and_contents(rows: pl.DataFrame) -> pl.DataFrame:

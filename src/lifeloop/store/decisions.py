@@ -1,7 +1,7 @@
 """The decision log: every slate as it was decided, written before it is answered."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -73,6 +73,14 @@ def read(backend: Backend, *, from_seq: int, to_seq: int | None) -> Iterator[Dec
         if len(rows) < _PAGE:
             return
         after = (rows[-1].seq, rows[-1].id)
+
+
+def of(backend: Backend, request_ids: Sequence[str]) -> list[Decision | None]:
+    """Return the slate logged under each request id, in the order asked."""
+    query = sa.select(decisions).where(decisions.c.request_id.in_(list(request_ids)))
+    with backend.read() as con:
+        found = {row.request_id: _decision(row) for row in con.execute(query)}
+    return [found.get(request_id) for request_id in request_ids]
 
 
 def _decision(row: sa.Row[Any]) -> Decision:

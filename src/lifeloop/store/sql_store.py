@@ -21,6 +21,7 @@ from lifeloop.store import (
     appending,
     clock,
     decisions,
+    exclusive,
     histories,
     identity,
     quarantine,
@@ -30,6 +31,7 @@ from lifeloop.store import (
     versions,
 )
 from lifeloop.store.backend import Backend, bound
+from lifeloop.store.kept import SqlKept
 
 _AT = tables.clock.c
 _HEAD = sa.select(
@@ -50,6 +52,15 @@ class SqlStore:
     def url(self) -> str:
         """The database URL, without any password."""
         return self._backend.url
+
+    @property
+    def kept(self) -> SqlKept:
+        """What the processes of one service share: keys, sessions, jobs."""
+        return SqlKept(self._backend)
+
+    def exclusive(self, name: str, *, wait_s: float = 0.0) -> AbstractContextManager[bool]:
+        """Hold a named lock among all processes of this store; False where another holds it."""
+        return exclusive.exclusive(self._backend, name, wait_s=wait_s)
 
     def append(self, events: pl.DataFrame, *, received_us: int) -> IngestReport:
         """Store event rows that are not stored yet; durable before it returns."""
@@ -87,6 +98,10 @@ class SqlStore:
     def items(self, item_ids: Sequence[str], *, seq: int | None = None) -> list[Item | None]:
         """Return the version of each item known at ``seq``."""
         return versions.read_items(self._backend, item_ids, seq=seq)
+
+    def items_since(self, seq: int) -> list[Item]:
+        """Return the items that changed after ``seq``, each as it is now."""
+        return versions.items_since(self._backend, seq)
 
     def snapshot(self, *, as_of_us: int | None = None, seq: int | None = None) -> Snapshot:
         """Return everything known at ``seq`` with event time before ``as_of_us``."""
@@ -132,6 +147,10 @@ class SqlStore:
     def decisions(self, *, from_seq: int = 0, to_seq: int | None = None) -> Iterator[Decision]:
         """Yield logged slates by the event sequence they saw, both bounds included."""
         return decisions.read(self._backend, from_seq=from_seq, to_seq=to_seq)
+
+    def decided(self, request_ids: Sequence[str]) -> list[Decision | None]:
+        """Return the slate logged under each request id, in the order asked."""
+        return decisions.of(self._backend, request_ids)
 
     def publish(self, bundle: str, manifest: Mapping[str, Any], *, at_us: int) -> None:
         """Record a bundle and make it the active one."""

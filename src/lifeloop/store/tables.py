@@ -173,3 +173,12 @@ bundles = sa.Table(
 )
 
 activations = sa.Table("activations", metadata, _id(), _text("bundle"), _long("at_us"))
+
+kept = sa.Table(
+    "kept",
+    metadata,
+    _text("kind", primary_key=True),
+    _text("name", primary_key=True),
+    _text("body"),
+    _long("at_us"),
+)

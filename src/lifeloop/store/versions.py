@@ -90,6 +90,21 @@ def read_items(backend: Backend, ids: Sequence[str], *, seq: int | None) -> list
     return [Item(**found[i]) if i in found else None for i in ids]
 
 
+def items_since(backend: Backend, seq: int) -> list[Item]:
+    """Return the items with a version after ``seq``, each as it is now."""
+    with backend.hot() as fetch:
+        found = fetch(_SINCE, {"after": seq})
+    newest = {row[0]: row for row in found}  # the last version of an id stands
+    return [Item(**_fields(dict(zip(ITEM_SCHEMA, row, strict=True)))) for row in newest.values()]
+
+
+_SINCE = (
+    sa.select(*(items.c[name] for name in ITEM_SCHEMA))
+    .where(items.c.seq > sa.bindparam("after"))
+    .order_by(items.c.seq)
+)
+
+
 def known_at(kind: Kind, seq: int | None) -> sa.Select[Any]:
     """Return the newest version of every id at ``seq``, ordered by id."""
     table, key = kind.table, kind.table.c[kind.key]

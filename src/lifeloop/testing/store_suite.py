@@ -255,8 +255,8 @@ class StoreContract:
         assert store.last_seq() == 0
 
     def test_ids_are_told_for_small_writes_only(self, store: SqlStore) -> None:
-        assert len(store.append(event_rows(*[VIEW] * 1000), received_us=NOW).event_ids) == 1000
-        assert store.append(event_rows(*[VIEW] * 1001), received_us=NOW).event_ids == ()
+        assert len(store.append(event_rows(*[VIEW] * 10_000), received_us=NOW).event_ids) == 10_000
+        assert store.append(event_rows(*[VIEW] * 10_001), received_us=NOW).event_ids == ()
 
     @pytest.mark.parametrize("n", [3, 30_000])
     def test_everything_comes_back_as_it_went_in(self, store: SqlStore, n: int) -> None:

@@ -1,0 +1,101 @@
+"""The application: routes behind the gate."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import anyio.to_thread
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from lifeloop.errors import LifeloopError
+from lifeloop.loop import Lifeloop
+from lifeloop.serve import logs, problems
+from lifeloop.serve.gate import Gate
+from lifeloop.serve.problems import Problem
+from lifeloop.serve.routes import ROUTERS, events
+from lifeloop.serve.service import Service
+from lifeloop.serve.settings import ServeSettings
+
+VERSION = "1"
+
+
+def create_app(loop: Lifeloop, *, settings: ServeSettings | None = None) -> FastAPI:
+    """Return the application over an open ``Lifeloop``, which stays the caller's to close.
+
+    Parameters
+    ----------
+    loop : Lifeloop
+        Shared by all requests of this process.
+    settings : ServeSettings, optional
+        Limits.
+
+    Returns
+    -------
+    FastAPI
+        An ASGI application; ``app.state.service`` is what its routes are given.
+    """
+    service = Service(loop, settings or ServeSettings())
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = service.settings.threads
+        logs.note("started")
+        yield
+        logs.note("stopped")
+
+    app = FastAPI(
+        title="lifeloop",
+        version=VERSION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        exception_handlers=cast(Any, _handlers(service)),
+        redirect_slashes=False,
+    )
+    app.state.service = service
+    for router in ROUTERS:
+        app.include_router(router)
+    app.router.routes.append(events.ROUTE)
+    app.add_middleware(cast(Any, Gate), service=service)
+    return app
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI document, the plain route of events and the keys included."""
+    made = get_openapi(title=app.title, version=app.version, routes=app.routes)
+    made["paths"] |= events.DOCUMENT
+    made["components"] = made.get("components", {})
+    made["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    made["security"] = [{"key": []}]
+    return made
+
+
+def _handlers(service: Service) -> dict[Any, Any]:
+    def told(request: Request, problem: Problem) -> Response:
+        return problems.response(problem, request_id=request.state.request_id)
+
+    def known(request: Request, error: Exception) -> Response:
+        after = service.settings.retry_after_s
+        return told(request, problems.of(error, retry_after_s=after))
+
+    def unfit(request: Request, error: RequestValidationError) -> Response:
+        return told(request, problems.invalid(error.errors()))
+
+    def other(request: Request, error: HTTPException) -> Response:
+        hint = "see /openapi.json for what there is" if error.status_code in (404, 405) else None
+        problem = Problem(
+            error.status_code, str(error.detail).lower(), hint=hint, headers=error.headers
+        )
+        return told(request, problem)
+
+    return {
+        Problem: known,
+        LifeloopError: known,
+        RequestValidationError: unfit,
+        HTTPException: other,
+    }

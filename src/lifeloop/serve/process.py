@@ -1,0 +1,99 @@
+"""The processes: granian in front, one application per worker."""
+
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+from granian.constants import Interfaces
+from granian.http import HTTP1Settings
+from granian.server import Server
+
+from lifeloop.loop import Lifeloop
+from lifeloop.serve import keys, logs
+from lifeloop.serve.app import create_app
+from lifeloop.serve.metrics import FOLDER
+from lifeloop.serve.settings import ServeSettings
+
+VARIABLE = "LIFELOOP_SERVE"
+_DRAIN_S = 30
+
+
+def run(
+    where: str | Path,
+    *,
+    host: str,
+    port: int,
+    workers: int,
+    settings: ServeSettings,
+    log_level: str = "info",
+) -> None:
+    """Serve a project until SIGTERM or SIGINT; requests in flight are answered first.
+
+    Parameters
+    ----------
+    where : str or Path
+        As for ``Lifeloop.open``.
+    workers : int
+        Processes; each opens the store for itself and shares nothing else.
+    """
+    told: dict[str, Any] = {
+        "where": str(where),
+        "settings": settings.model_dump(mode="json"),
+        "log_level": log_level,
+    }
+    os.environ[VARIABLE] = msgspec.json.encode(told).decode()
+    # Not a fork: it would copy this process's threads, locks and libraries half alive.
+    multiprocessing.set_start_method("spawn", force=True)
+    counters = tempfile.mkdtemp(prefix="lifeloop-metrics-")
+    os.environ[FOLDER] = counters
+    try:
+        Server(
+            "lifeloop.serve.process:make_app",
+            address=host,
+            port=port,
+            interface=Interfaces.ASGI,
+            factory=True,
+            workers=workers,
+            websockets=False,
+            http1_settings=HTTP1Settings(header_read_timeout=10_000),
+            log_enabled=False,
+            respawn_failed_workers=True,
+            respawn_interval=0.5,
+            workers_kill_timeout=_DRAIN_S,
+        ).serve()
+    finally:
+        shutil.rmtree(counters, ignore_errors=True)
+
+
+def make_app() -> FastAPI:
+    """Return the application of one worker, which opens and closes the project itself."""
+    told = msgspec.json.decode(os.environ[VARIABLE])
+    logs.start(level=told["log_level"])
+    loop = Lifeloop.open(told["where"])
+    app = create_app(loop, settings=ServeSettings(**told["settings"]))
+    inner = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(served: FastAPI) -> AsyncIterator[None]:
+        async with inner(served):
+            yield
+        loop.close()
+
+    app.router.lifespan_context = lifespan
+    return app
+
+
+def first_key(loop: Lifeloop, *, at_us: int) -> str | None:
+    """Make the first key of a project that has none; it can be shown only now."""
+    with loop.store.exclusive("first-key", wait_s=10.0):
+        if keys.listed(loop.store.kept):
+            return None
+        _, text = keys.create(loop.store.kept, name="first run", roles=("admin",), at_us=at_us)
+        return text
