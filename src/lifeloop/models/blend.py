@@ -5,11 +5,12 @@ half-lives and the weights are chosen per data set and horizon, on a slice of ti
 from the training data; then every part is fitted again on everything.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lifeloop.contracts import FittedRetriever, Retriever, TrainData
+from lifeloop.contracts import Double, FittedRetriever, Retriever, TrainData
 from lifeloop.errors import InputError
 from lifeloop.models.blended import FittedBlend, Rule, cold_weights
 from lifeloop.models.fresh import fresh_items, fresh_weights
@@ -17,7 +18,7 @@ from lifeloop.models.holdout import Holdout, Horizon, hold_out
 from lifeloop.models.validate import candidate_table, validation_ndcg
 from lifeloop.models.weights import learn_weights, ndcg_at_10
 
-HALF_LIVES: tuple[float | None, ...] = (None, 20.0, 7.0, 3.0)
+HALF_LIVES: tuple[float | None, ...] = (None, 20.0, 7.0, 3.0, 1.5)
 """Half-lives of the history, in events, that are tried for each part."""
 LEAST_TRIED, LEAST_ASKED, CELLS = 200, 400, 40_000_000
 """Scores of one part on the whole slice; a large catalogue is validated on fewer people."""
@@ -53,22 +54,34 @@ class Blend:
 
     def fit(self, data: TrainData, *, rng: np.random.Generator) -> FittedBlend:
         """Choose half-lives and weights on the inner slice, then fit the parts on everything."""
-        names = [part.name for part in self.parts]
-        if not names or len(set(names)) != len(names):
-            raise InputError("a blend needs parts of different names", got=names)
         split_rng, inner_rng, final_rng = rng.spawn(3)
-        inner = hold_out(
+        inner = self.slice(data, rng=split_rng)
+        return self.finish(data, self.learn(inner, rng=inner_rng), rng=final_rng)
+
+    def slice(
+        self, data: TrainData, *, rng: np.random.Generator, last: int = 1, most: int | None = None
+    ) -> Holdout:
+        """Cut the inner validation slice from the training data; see ``hold_out``."""
+        return hold_out(
             data,
             horizon=self.horizon,
             share=self.share,
             repeats=self.repeats,
-            max_queries=min(self.max_queries, max(LEAST_ASKED, CELLS // max(1, data.n_items))),
-            rng=split_rng,
+            max_queries=self._at_most(data) if most is None else most,
+            last=last,
+            rng=rng,
         )
-        rule, notes = self.rule, []
+
+    def learn(self, inner: Holdout, *, rng: np.random.Generator) -> "Learned":
+        """Return what the slice says of half-lives and weights."""
+        names = [part.name for part in self.parts]
+        if not names or len(set(names)) != len(names):
+            raise InputError("a blend needs parts of different names", got=names)
+        some = inner.thinned(self._at_most(inner.data))
+        rule, notes, n_queries = self.rule, [], len(some.queries)
         half_lives: list[tuple[float | None] | None] = [None] * len(names)
         weights = np.ones(len(names))
-        n_queries = len(inner.queries)
+        fitted: list[FittedRetriever] = []
         if n_queries < self.min_queries:
             if rule == "linear":
                 notes.append(
@@ -79,42 +92,77 @@ class Blend:
         else:
             fitted = [
                 part.fit(inner.data, rng=r)
-                for part, r in zip(self.parts, inner_rng.spawn(len(names)), strict=True)
+                for part, r in zip(self.parts, rng.spawn(len(names)), strict=True)
             ]
             for p, part in enumerate(fitted):
                 if hasattr(part, "at"):
-                    half_life, told = _best_half_life(part, inner, repeats=self.repeats)
+                    half_life, told = _best_half_life(part, some, repeats=self.repeats)
                     fitted[p], half_lives[p] = part.at(half_life), (half_life,)
                     notes.append(told)
             if rule == "linear":
-                table = candidate_table(fitted, inner, depth=self.depth, repeats=self.repeats)
+                table = candidate_table(fitted, some, depth=self.depth, repeats=self.repeats)
                 weights = learn_weights(table)
                 told = ", ".join(f"{n} {w:.3f}" for n, w in zip(names, weights, strict=True))
                 notes.append(
                     f"weights learned on {n_queries} people ({self.horizon}): {told}; "
                     f"NDCG@10 {ndcg_at_10(table, weights):.4f} on the validation candidates"
                 )
+        return Learned(
+            inner=inner,
+            rule=rule,
+            half_lives=tuple(half_lives),
+            weights=weights,
+            notes=tuple(notes),
+            fitted=tuple(fitted),
+        )
+
+    def finish(
+        self, data: TrainData, learned: "Learned", *, rng: np.random.Generator
+    ) -> FittedBlend:
+        """Fit every part on all of the data, with what was learned."""
         final = [
             part.fit(data, rng=r)
-            for part, r in zip(self.parts, final_rng.spawn(len(names)), strict=True)
+            for part, r in zip(self.parts, rng.spawn(len(self.parts)), strict=True)
         ]
-        for p, chosen in enumerate(half_lives):
+        for p, chosen in enumerate(learned.half_lives):
             if chosen is not None:
                 final[p] = final[p].at(chosen[0])  # type: ignore[attr-defined]
+        return self.of(data, final, learned)
+
+    def of(
+        self, data: TrainData, fitted: Sequence[FittedRetriever], learned: "Learned"
+    ) -> FittedBlend:
+        """Put fitted parts together by what was learned."""
+        weights = learned.weights
         blend = FittedBlend(
             name=self.name,
-            rule=rule,
-            parts=tuple(final),
+            rule=learned.rule,
+            parts=tuple(fitted),
             weights=weights,
-            cold=cold_weights(final, weights),
+            cold=cold_weights(fitted, weights),
             fresh=weights,
             is_fresh=fresh_items(data),
-            notes=tuple(notes),
+            notes=learned.notes,
             n_items=data.n_items,
         )
         if not blend.is_fresh.any():
             return blend
-        return replace(blend, fresh=fresh_weights(blend, inner.queries))
+        return replace(blend, fresh=fresh_weights(blend, learned.inner.queries))
+
+    def _at_most(self, data: TrainData) -> int:
+        return min(self.max_queries, max(LEAST_ASKED, CELLS // max(1, data.n_items)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """What the inner slice said, and the parts as fitted on what came before it."""
+
+    inner: Holdout
+    rule: Rule
+    half_lives: tuple[tuple[float | None] | None, ...]  # [P]
+    weights: Double  # [P]
+    notes: tuple[str, ...]
+    fitted: tuple[FittedRetriever, ...]  # [P], empty where there was too little to learn from
 
 
 def _best_half_life(

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from lifeloop.contracts import UNTIMED, Bool, Int, Long, Queries, TrainData
-from lifeloop.models.data import histories, slices, taken
+from lifeloop.models.data import DAY_US, histories, slices, taken
 
 Horizon = Literal["last", "time"]
 
@@ -22,6 +22,7 @@ class Holdout:
     queries: Queries  # B histories as known at the cut
     target_indptr: Long  # [B+1]
     targets: Int  # [T] item indices, distinct within a query
+    user_ix: Int  # [B] whose query it is
 
     def targets_of(self, b: int) -> Int:
         """Return what query b did next."""
@@ -36,6 +37,7 @@ class Holdout:
         return replace(
             self,
             queries=taken(self.queries, rows),
+            user_ix=self.user_ix[rows],
             target_indptr=np.concatenate([[0], np.cumsum(sizes)]),
             targets=self.targets[slices(starts, sizes)],
         )
@@ -48,6 +50,7 @@ def hold_out(
     share: float,
     repeats: bool,
     max_queries: int,
+    last: int = 1,
     rng: np.random.Generator,
 ) -> Holdout:
     """Return a validation slice in time.
@@ -60,8 +63,13 @@ def hold_out(
     repeats : bool
         Whether an item of the history may be a target.
     max_queries : int
-        People asked at most, drawn with ``rng``.
+        Queries at most, drawn with ``rng``.
+    last : int
+        With ``horizon="last"``: how many of each person's last events are held out. Each is the
+        target of a query of its own, asked with everything the person did before it.
     """
+    if horizon == "last" and last > 1:
+        return _steps(data, last, repeats=repeats, max_queries=max_queries, rng=rng)
     later = _last_events(data) if horizon == "last" else _last_share(data, share)
     cut_us = data.as_of_us
     if horizon == "time" and later.any():
@@ -79,6 +87,50 @@ def hold_out(
             np.int64
         ),
         targets=targets.astype(np.int32),
+        user_ix=users.astype(np.int32),
+    )
+
+
+def _steps(
+    data: TrainData, last: int, *, repeats: bool, max_queries: int, rng: np.random.Generator
+) -> Holdout:
+    """Hold out up to ``last`` events of each person, one query per event.
+
+    At least one event of evidence stays known, and without ``repeats`` an event counts only
+    where its item is new to the person.
+    """
+    n = len(data.user_ix)
+    first = np.searchsorted(data.user_ix, data.user_ix)  # [n]
+    end = np.searchsorted(data.user_ix, data.user_ix, side="right")
+    place = np.arange(n)
+    later = (end - place <= last) & (place > first)
+    asked = np.flatnonzero(later)
+    if not repeats:
+        pair = data.user_ix.astype(np.int64) * max(1, data.n_items) + data.item_ix
+        _, new = np.unique(pair, return_index=True)
+        asked = asked[np.isin(asked, new)]
+    if len(asked) > max_queries:
+        asked = np.sort(rng.choice(asked, size=max_queries, replace=False))
+    starts, sizes = first[asked], asked - first[asked]
+    rows = slices(starts, sizes)
+    # each query is asked right after the last event that it knows, as in leave-one-out
+    moment = np.maximum(data.t_us[asked - 1], 0)
+    owner = np.repeat(np.arange(len(asked)), sizes)
+    known = data.t_us[rows] != UNTIMED
+    age = np.where(known, (moment[owner] - data.t_us[rows]) / DAY_US, np.nan)
+    return Holdout(
+        data=only(data, ~later, as_of_us=data.as_of_us),
+        queries=Queries(
+            indptr=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+            item_ix=data.item_ix[rows],
+            weight=data.weight[rows],
+            age_days=age.astype(np.float32),
+            rating=data.rating[rows],
+            as_of_us=moment.astype(np.int64),
+        ),
+        target_indptr=np.arange(len(asked) + 1, dtype=np.int64),
+        targets=data.item_ix[asked],
+        user_ix=data.user_ix[asked],
     )
 
 

@@ -13,6 +13,7 @@ from lifeloop.models.retrieve.content import Content
 from lifeloop.models.retrieve.ease import Ease
 from lifeloop.models.retrieve.itemknn import ItemKNN
 from lifeloop.models.retrieve.popularity import Popularity
+from lifeloop.models.retrieve.sequential import SequentialRidge
 from lifeloop.models.retrieve.transitions import Transitions
 
 SINGLE: dict[str, Callable[[Models], Retriever]] = {
@@ -29,9 +30,18 @@ SINGLE: dict[str, Callable[[Models], Retriever]] = {
     "ease_recency": lambda s: Ease(
         n_items=s.ease_items, ridge=s.ease_lambda, half_life_events=3.0, name="ease_recency"
     ),
+    "sequential": lambda s: SequentialRidge(n_items=s.ease_items),
 }
 
-BLENDED = ("popularity", "recency_popularity", "content", "itemknn", "transitions", "ease")
+BLENDED = (
+    "popularity",
+    "recency_popularity",
+    "content",
+    "itemknn",
+    "transitions",
+    "ease",
+    "sequential",
+)
 """The parts of "lifeloop"."""
 
 NAMES: tuple[str, ...] = (*SINGLE, "lifeloop")

@@ -51,7 +51,7 @@ class Ease:
         return FittedEase(
             name=self.name,
             covered=covered.astype(np.int32),
-            place=_places(covered, data.n_items),
+            place=places(covered, data.n_items),
             weights=_solved(gram, self.ridge),
             weight_unit=weight_unit(data.weight),
             half_life_events=self.half_life_events,
@@ -129,7 +129,7 @@ class FittedEase:
         return cls(
             name=ar.read_text(arrays, "name"),
             covered=covered,
-            place=_places(covered, int(ar.read_number(arrays, "n_items"))),
+            place=places(covered, int(ar.read_number(arrays, "n_items"))),
             weights=ar.needed(arrays, "weights"),
             weight_unit=ar.read_number(arrays, "weight_unit"),
             half_life_events=ar.read_optional(arrays, "half_life_events"),
@@ -170,7 +170,8 @@ def _solved(gram: NDArray[Any], ridge: float) -> Float:
     return np.ascontiguousarray(weights, dtype=np.float32)
 
 
-def _places(covered: NDArray[Any], n_items: int) -> Int:
+def places(covered: NDArray[Any], n_items: int) -> Int:
+    """Return the place of each catalogue item among the covered ones [I], -1 where it is not."""
     place = np.full(n_items, -1, dtype=np.int32)
     place[covered] = np.arange(len(covered), dtype=np.int32)
     return place
