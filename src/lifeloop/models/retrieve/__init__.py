@@ -1,4 +1,4 @@
-"""Retrievers: popularity, content, item-kNN, transitions, EASE, sequential ridge. Each folds the history in."""
+"""Retrievers: popularity, content, kNN, transitions, EASE, ridge. Each folds the history in."""
 
 from lifeloop.models.retrieve.chance import Chance
 from lifeloop.models.retrieve.content import Content
