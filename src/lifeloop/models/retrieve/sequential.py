@@ -75,8 +75,9 @@ def pair_sums(user: Long, item: Long, *, n: int, decay: float) -> tuple[Double, 
         return np.zeros((n, n)), np.zeros((n, n))
     last = np.searchsorted(user, user, side="right")  # [m] end of each person's events
     after = last - np.arange(len(user)) - 1  # [m] events of the same person that follow
-    left = (1.0 - (decay * decay) ** after) / (1.0 - decay * decay)  # [m]
-    gram = np.diag(np.bincount(item, weights=left, minlength=n))
+    squared = decay * decay
+    left = np.asarray((1.0 - squared**after) / (1.0 - squared), dtype=np.float64)  # [m]
+    gram: Double = np.diag(np.bincount(item, weights=left, minlength=n)).astype(np.float64)
     half, cross = np.zeros((n, n)), np.zeros((n, n))
     for cells, mass, step in _pairs(user, item, left, n=n, decay=decay):
         half += np.bincount(cells, weights=mass, minlength=n * n).reshape(n, n)
