@@ -1,4 +1,4 @@
-"""Settings of the cleaning, a section of a scenario: what is set aside, filled, capped."""
+"""Settings of the way in and of the cleaning, two sections of a scenario."""
 
 from typing import Literal
 
@@ -89,3 +89,14 @@ class Clean(_Strict):
     )
     missing: Missing = Missing()
     normalise: Normalise = Normalise()
+
+
+class Intake(_Strict):
+    """What is let in."""
+
+    max_event_types: int = Field(
+        1_000, ge=1, description="more types that the scenario does not name refuse the import"
+    )
+    emails: Literal["warn", "hash"] = Field(
+        "warn", description="e-mail addresses as ids: said, or stored as a keyed hash"
+    )

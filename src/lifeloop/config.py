@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from lifeloop.cleaning_settings import Clean
+from lifeloop.cleaning_settings import Clean, Intake
 from lifeloop.errors import ConfigError
 
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
@@ -130,6 +130,7 @@ class Scenario(_Strict):
     stages: Stages = Stages()
     recommend: Recommend = Recommend()
     models: Models = Models()
+    intake: Intake = Intake()
     clean: Clean = Clean()
 
     @model_validator(mode="after")

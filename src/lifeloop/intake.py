@@ -1,6 +1,5 @@
 """The way in: a file or one record -> parsed, timed, stored; what is refused is quarantined."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +32,9 @@ from lifeloop.events import (
     read,
     read_pair,
 )
+from lifeloop.events.personal import pseudonymised, pseudonymised_raw
 from lifeloop.events.records import EVENT_SCHEMA, ITEM_SCHEMA, USER_SCHEMA
+from lifeloop.watch import FileWatch
 
 Kind = Literal["event", "item", "user"]
 Clock = Callable[[], int]
@@ -74,8 +75,11 @@ def import_file(
     scenario: Scenario,
     clock: Clock,
     progress: Progress = silent,
+    key: bytes | None = None,
 ) -> IngestReport:
     """Read one file into the store, in batches of bounded memory.
+
+    With a ``key``, e-mail addresses as ids are stored as their keyed hash.
 
     Returns
     -------
@@ -94,7 +98,14 @@ def import_file(
     """
     batches = read(path, kind, options=options)
     return _import(
-        store, batches, kind, name=path.name, scenario=scenario, clock=clock, progress=progress
+        store,
+        batches,
+        kind,
+        name=path.name,
+        scenario=scenario,
+        clock=clock,
+        progress=progress,
+        key=key,
     )
 
 
@@ -141,17 +152,18 @@ def _import(
     scenario: Scenario,
     clock: Clock,
     progress: Progress,
+    key: bytes | None = None,
 ) -> IngestReport:
     report = IngestReport()
-    types: Counter[str] = Counter()
     step = f"import {kind}s from {name}"
-    with store.bulk():
+    with store.bulk(), FileWatch(store, scenario, kind=kind) as watch:
         try:
             for number, batch in enumerate(batches):
+                if key is not None:
+                    batch = _without_addresses(batch, key)
                 if kind == "event" and number == 0:
                     _refuse_transposed(store, batch.frame)
-                if kind == "event":
-                    types.update(_type_counts(batch.frame))
+                report += watch.see(batch)
                 report += _store_batch(store, batch, kind, received_us=clock())
                 progress(step, batch.bytes_read, batch.bytes_total or None)
         except LifeloopError as error:
@@ -159,7 +171,7 @@ def _import(
             if name not in str(error):
                 error.args = (f"{name}: {error}",)
             raise
-    report += IngestReport(notes=_unknown_types(types, scenario))
+        report += IngestReport(notes=watch.notes())
     if report.accepted + report.duplicate == 0:
         listed = ", ".join(f"{r.reason} ({r.count})" for r in report.reasons) or "no rows"
         failure = NothingStored(
@@ -173,7 +185,12 @@ def _import(
 
 
 def record(
-    store: Store, event: Event | Mapping[str, Any], *, scenario: Scenario, received_us: int
+    store: Store,
+    event: Event | Mapping[str, Any],
+    *,
+    scenario: Scenario,
+    received_us: int,
+    key: bytes | None = None,
 ) -> IngestReport:
     """Store one live event; a refused one is quarantined and reported, not raised."""
     try:
@@ -190,6 +207,8 @@ def record(
         # A live event happens when it arrives; only files may hold events without a time.
         parsed = _at(parsed, received_us)
     frame = event_times(frame_of([parsed], EVENT_SCHEMA), received_us=received_us)
+    if key is not None:
+        frame = pseudonymised(frame, key=key)
     return store.append(frame, received_us=received_us)
 
 
@@ -262,6 +281,11 @@ def _renamed(raw: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, An
     return {ours.get(name, name): value for name, value in raw.items()}
 
 
+def _without_addresses(batch: Batch, key: bytes) -> Batch:
+    refused = tuple(replace(row, raw=pseudonymised_raw(row.raw, key=key)) for row in batch.rejected)
+    return replace(batch, frame=pseudonymised(batch.frame, key=key), rejected=refused)
+
+
 def _store_batch(store: Store, batch: Batch, kind: Kind, *, received_us: int) -> IngestReport:
     report = IngestReport(rejected=len(batch.rejected), reasons=_reasons(batch), notes=batch.notes)
     if batch.rejected:
@@ -310,23 +334,6 @@ def _refuse_transposed(store: Store, frame: pl.DataFrame) -> None:
             allowed="user_id names users and item_id names items",
             hint="swap them: --map user_id=<your user column> --map item_id=<your item column>",
         )
-
-
-def _type_counts(frame: pl.DataFrame) -> dict[str, int]:
-    counted = frame["type"].value_counts()
-    return dict(zip(counted["type"].to_list(), counted["count"].to_list(), strict=True))
-
-
-def _unknown_types(types: Counter[str], scenario: Scenario) -> tuple[str, ...]:
-    unknown = {name: n for name, n in types.items() if name not in scenario.events}
-    if not unknown:
-        return ()
-    listed = ", ".join(f"{name!r} ({n})" for name, n in list(unknown.items())[:10])
-    more = "" if len(unknown) <= 10 else f" and {len(unknown) - 10} more"
-    return (
-        f"event types not in scenario {scenario.name!r}: {listed}{more}; they are stored and count "
-        "as activity, but teach the models nothing: add [events.<type>] to lifeloop.toml",
-    )
 
 
 def _reason_of(error: InputError) -> str:

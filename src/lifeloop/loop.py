@@ -1,12 +1,13 @@
 """The two walks, written out: the life of one event, the life of one request. Calls only."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import time_ns
 from types import TracebackType
 from typing import Any, Self
 
 from lifeloop import answer, cleaning, intake, learn, overview, request, tables
+from lifeloop.arrival import opened_preset
 from lifeloop.config import Scenario
 from lifeloop.contracts import (
     UNTIMED,
@@ -26,7 +27,9 @@ from lifeloop.contracts import (
 from lifeloop.errors import NoModel
 from lifeloop.evaluate import Report
 from lifeloop.events import Event, ReadOptions
-from lifeloop.home import Home
+from lifeloop.events.datasets import Part
+from lifeloop.events.personal import pseudonym
+from lifeloop.home import Home, id_key
 from lifeloop.lifecycle import StageDefinitions, stage_of
 from lifeloop.measure import measure
 from lifeloop.model import Model, open_model
@@ -103,7 +106,10 @@ class Lifeloop:
     # ---------------------------------------------------------------- the life of one event
 
     def import_users(self, path: str | Path, **options: Any) -> IngestReport:
-        """Import users from a file. Options: ``map``, ``zone``, ``source``, ``progress``."""
+        """Import users from a file. Options: ``map``, ``zone``, ``source``, ``progress``.
+
+        ``hash_emails=True`` stores e-mail addresses as ids as their keyed hash.
+        """
         return self._import(path, "user", **options)
 
     def import_items(self, path: str | Path, **options: Any) -> IngestReport:
@@ -121,6 +127,7 @@ class Lifeloop:
         *,
         progress: Progress = silent,
         options: ReadOptions | None = None,
+        hash_emails: bool = False,
         **given: Any,
     ) -> IngestReport:
         return intake.import_file(
@@ -131,7 +138,46 @@ class Lifeloop:
             scenario=self.scenario,
             clock=self._clock,
             progress=progress,
+            key=self._id_key(hash_emails=hash_emails),
         )
+
+    def import_preset(
+        self,
+        name: str,
+        paths: Sequence[str | Path],
+        *,
+        zone: str | None = None,
+        hash_emails: bool = False,
+        progress: Progress = silent,
+    ) -> list[tuple[Part, IngestReport]]:
+        """Import the export of another system: its users, items and events, in this order.
+
+        Parameters
+        ----------
+        name : gorse, posthog, segment, shopify, movielens, retailrocket or taobao
+        paths : files, or folders of them
+        """
+        files = [Path(path) for path in paths]
+        with opened_preset(name, files, scenario=self.scenario, zone=zone) as export:
+            reports = []
+            for part in export.parts:
+                report = self._import(
+                    part.path,
+                    part.kind,
+                    options=part.options,
+                    hash_emails=hash_emails,
+                    progress=progress,
+                )
+                reports.append((part, report + IngestReport(notes=export.notes)))
+            return reports
+
+    def pseudonym(self, address: str) -> str:
+        """Return the id under which an e-mail address is stored with ``hash_emails``."""
+        return pseudonym(address, key=id_key(self.home))
+
+    def _id_key(self, *, hash_emails: bool = False) -> bytes | None:
+        wanted = hash_emails or self.scenario.intake.emails == "hash"
+        return id_key(self.home) if wanted else None
 
     def import_pair(
         self,
@@ -154,7 +200,13 @@ class Lifeloop:
 
     def record(self, event: Event | Mapping[str, Any]) -> IngestReport:
         """Store one event, durably; the user's next request already sees it."""
-        return intake.record(self.store, event, scenario=self.scenario, received_us=self._clock())
+        return intake.record(
+            self.store,
+            event,
+            scenario=self.scenario,
+            received_us=self._clock(),
+            key=self._id_key(),
+        )
 
     def identify(self, anonymous_id: str, user_id: str) -> IdentityReport:
         """Link an anonymous visitor to a user, once. Raises ``IdentityRefused``."""

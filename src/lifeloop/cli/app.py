@@ -2,7 +2,17 @@
 
 import typer
 
-from lifeloop.cli import cleaning, data, evaluation, lifecycle, models, people, project, serve
+from lifeloop.cli import (
+    cleaning,
+    data,
+    evaluation,
+    lifecycle,
+    models,
+    people,
+    presets,
+    project,
+    serve,
+)
 
 app = typer.Typer(
     name="lifeloop",
@@ -11,7 +21,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-imports = typer.Typer(help="Read users, items or events from a file.", no_args_is_help=True)
+imports = typer.Typer(
+    cls=presets.PresetGroup,
+    help="Read users, items or events from a file, or another system's export (--preset NAME).",
+    no_args_is_help=True,
+)
 quarantine = typer.Typer(help="Look at refused rows, and try them again.", no_args_is_help=True)
 bundles = typer.Typer(help="List, activate or roll back model bundles.", no_args_is_help=True)
 keys = typer.Typer(help="Make, list, rotate or revoke API keys.", no_args_is_help=True)
@@ -24,8 +38,10 @@ imports.command("users")(data.import_users)
 imports.command("items")(data.import_items)
 imports.command("events")(data.import_events)
 imports.command("pair")(data.import_pair)
+imports.command("from")(presets.import_from)
 app.add_typer(imports, name="import")
 app.command("clean")(cleaning.clean)
+app.command("pseudonym")(data.pseudonym)
 app.command("identify")(data.identify)
 quarantine.command("list")(data.quarantine_list)
 quarantine.command("retry")(data.quarantine_retry)

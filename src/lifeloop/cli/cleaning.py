@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from lifeloop.cli.data import Map, Zone, parse_map
+from lifeloop.cli.presets import project_scenario
 from lifeloop.cli.session import AsJson, Folder, failing_well, opened, out, print_json, table
 
 
@@ -59,12 +60,9 @@ def _file(
     zone: str | None,
 ) -> Any:
     from lifeloop.cleaning import clean_file
-    from lifeloop.config import Scenario
-    from lifeloop.home import DEFAULT_SCENARIO, SETTINGS_FILE
     from lifeloop.intake import read_options
 
-    settings = folder / SETTINGS_FILE
-    scenario = Scenario.load(settings if settings.is_file() else DEFAULT_SCENARIO)
+    scenario = project_scenario(folder)
     options = read_options(scenario, map=mapping, zone=zone, type=event_type)
     return clean_file(file, kind, options=options, scenario=scenario)
 

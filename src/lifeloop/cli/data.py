@@ -15,6 +15,12 @@ Map = Annotated[
 Source = Annotated[
     str, typer.Option(help="name of the origin; equal rows of one source are one event")
 ]
+HashEmails = Annotated[
+    bool, typer.Option("--hash-emails", help="store e-mail addresses as ids as a keyed hash")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="show ten parsed rows and what is missing; store nothing")
+]
 Zone = Annotated[str | None, typer.Option(help="IANA zone of times without one")]
 
 
@@ -22,24 +28,30 @@ def import_users(
     file: File,
     mapping: Map = None,
     zone: Zone = None,
+    hash_emails: HashEmails = False,
+    dry_run: DryRun = False,
     folder: Folder = Path("."),
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Import users: user_id, attributes, consent, created_at, channel."""
-    _import("users", file, mapping, folder, as_json, quiet, zone=zone)
+    given = {"zone": zone, "hash_emails": hash_emails}
+    _import("users", file, mapping, folder, as_json, quiet, dry_run=dry_run, **given)
 
 
 def import_items(
     file: File,
     mapping: Map = None,
     zone: Zone = None,
+    hash_emails: HashEmails = False,
+    dry_run: DryRun = False,
     folder: Folder = Path("."),
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Import items: item_id, title, description, categories, brand, price, …"""
-    _import("items", file, mapping, folder, as_json, quiet, zone=zone)
+    given = {"zone": zone, "hash_emails": hash_emails}
+    _import("items", file, mapping, folder, as_json, quiet, dry_run=dry_run, **given)
 
 
 def import_events(
@@ -50,14 +62,15 @@ def import_events(
     ] = None,
     source: Source = "import",
     zone: Zone = None,
+    hash_emails: HashEmails = False,
+    dry_run: DryRun = False,
     folder: Folder = Path("."),
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Import events: user_id or anonymous_id, type, occurred_at, item_id, value, …"""
-    _import(
-        "events", file, mapping, folder, as_json, quiet, type=event_type, source=source, zone=zone
-    )
+    given = {"type": event_type, "source": source, "zone": zone, "hash_emails": hash_emails}
+    _import("events", file, mapping, folder, as_json, quiet, dry_run=dry_run, **given)
 
 
 def import_pair(
@@ -83,6 +96,20 @@ def import_pair(
         return
     for kind, report in reports.items():
         show_report(kind, report)
+
+
+def pseudonym(
+    address: Annotated[str, typer.Argument(help="an e-mail address")],
+    folder: Folder = Path("."),
+    as_json: AsJson = False,
+) -> None:
+    """Tell the id under which an e-mail address is stored by --hash-emails."""
+    with opened(folder, as_json=as_json) as loop:
+        found = loop.pseudonym(address)
+    if as_json:
+        print_json({"user_id": found})
+    else:
+        out.print(found, highlight=False)
 
 
 def identify(
@@ -184,10 +211,18 @@ def _import(
     folder: Path,
     as_json: bool,
     quiet: bool,
+    *,
+    dry_run: bool,
     **options: Any,
 ) -> None:
     from lifeloop.cli.progress import bars
 
+    if dry_run:
+        from lifeloop.cli.presets import dry_run_file
+
+        options.pop("hash_emails", None)
+        dry_run_file(kind, file, parse_map(mapping), folder, as_json=as_json, **options)
+        return
     given = {name: value for name, value in options.items() if value is not None}
     with opened(folder, as_json=as_json) as loop, bars(quiet=quiet or as_json) as progress:
         importer = getattr(loop, f"import_{kind}")

@@ -9,6 +9,7 @@ from typing import Any, cast
 from lifeloop.errors import InputError
 from lifeloop.events.fields import Kind, consent_purpose, field_of
 from lifeloop.events.ids import id_problem
+from lifeloop.events.numbers import parse_number
 from lifeloop.events.problems import REASONS, refusal
 from lifeloop.events.records import Event, Item, User
 from lifeloop.events.time import LATEST_US, parse_time
@@ -255,11 +256,15 @@ class _Row:
         value = self.fields.get(name)
         if value is None or (isinstance(value, str) and not value.strip()):
             return None
+        if isinstance(value, str):
+            read = parse_number(value)
+            if isinstance(read, str):
+                self.refuse(read, name, value)
+                return None
+            return read
         try:
             number = math.nan if isinstance(value, bool) else float(value)
         except (TypeError, ValueError, OverflowError):
-            number = math.nan
-        if isinstance(value, str) and "_" in value:
             number = math.nan
         if not math.isfinite(number):
             self.refuse("bad_number", name, value)

@@ -16,6 +16,8 @@ REASONS: dict[str, str] = {
     "ambiguous_time": "day and month cannot be told apart: give the format, "
     "--map occurred_at.format=%d/%m/%Y",
     "bad_number": "a number is not finite or not a number",
+    "ambiguous_number": "a number can be read two ways, such as 1,234: say the decimal mark, "
+    "--map value.decimal=,",
     "bad_flag": "a yes-or-no value is neither",
     "bad_json": "not a JSON object",
     "nul_character": "a text holds a NUL character",

@@ -33,7 +33,8 @@ LATEST_US = 4_133_980_800_000_000  # 2101-01-01
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CLOCK = r"(?:[T ]\s*(\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:[.,](\d{1,9}))?)?)?"
-_ZONE = r"\s*(Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)?$"
+# Go and Java write an abbreviation after the offset, which says it all: "+0000 UTC".
+_ZONE = r"\s*(Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?(?:\s+[A-Z]{3,5})?)?$"
 _ISO = re.compile(r"^(\d{4})([-/.])(\d{1,2})\2(\d{1,2})" + _CLOCK + _ZONE, re.I)
 _COMPACT = re.compile(r"^(\d{4})(\d{2})(\d{2})T?(?:(\d{2})(\d{2})(?:(\d{2})()?)?)?" + _ZONE, re.I)
 _DAY_MONTH = re.compile(
@@ -260,7 +261,7 @@ def _built(day: Any, clock: Any, offset: str | None, zone: ZoneInfo) -> int | st
         return _us(moment, zone)
     if offset.upper() in ("Z", "UTC", "GMT"):
         return _us(moment.replace(tzinfo=UTC), zone)
-    digits = offset[1:].replace(":", "").ljust(4, "0")
+    digits = offset.split()[0][1:].replace(":", "").ljust(4, "0")
     if int(digits[:2]) > 23 or int(digits[2:]) > 59:
         return "bad_time"
     shift = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))

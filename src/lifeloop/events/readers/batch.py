@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from lifeloop.events.readers.nested import Nested
 from lifeloop.events.records import QuarantinedRow
 
 
@@ -16,15 +17,18 @@ class ReadOptions:
 
     Attributes
     ----------
-    mapping : our field -> the file's column, or its position counted from 0. Two forms are about
-        values: ``type.view = "pv"`` (the file says pv for a view) and
-        ``occurred_at.format = "%d/%m/%Y"``.
+    mapping : our field -> the file's column, or its position counted from 0. Three forms are about
+        values: ``type.view = "pv"`` (the file says pv for a view),
+        ``occurred_at.format = "%d/%m/%Y"`` and ``value.decimal = ","``. ``date+time`` joins two
+        columns; paths such as ``line_items[].sku`` reach into JSON.
     zone : IANA zone of times that carry none.
     source : name of the log; part of the ids of events that come without one, so that equal rows
         of one source are the same event whatever file they come in.
     default_type : type of events of a file that does not say it.
     batch_rows : most rows of one batch.
     currency : currency of events of a file that does not say it.
+    types : the file's word for what happened -> ours.
+    nested : paths into records, where rows are not flat.
     """
 
     mapping: Mapping[str, str] = field(default_factory=dict)
@@ -33,6 +37,8 @@ class ReadOptions:
     default_type: str | None = None
     batch_rows: int = 50_000
     currency: str | None = None
+    types: Mapping[str, str] = field(default_factory=dict)
+    nested: Nested | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import polars as pl
 
 from lifeloop.events.fields import consent_purpose
 from lifeloop.events.ids import id_problems
+from lifeloop.events.numbers import checked_decimal, parse_numbers
 from lifeloop.events.parse import FALSE, TRUE, WIDEST_POSITION, split_categories
 from lifeloop.events.readers.batch import RawBatch, ReadOptions
 from lifeloop.events.readers.leftovers import dumps, json_objects, merged_objects
@@ -41,6 +42,11 @@ class Columns:
             key.removesuffix(".format"): value
             for key, value in options.mapping.items()
             if key.endswith(".format")
+        }
+        self._decimals = {
+            key.removesuffix(".decimal"): checked_decimal(value)
+            for key, value in options.mapping.items()
+            if key.endswith(".decimal")
         }
         self._exact = raw.exact
         self._extras = raw.extras
@@ -117,12 +123,20 @@ class Columns:
         if not self.has(name):
             return self.nothing(pl.Float64)
         values = self.frame[name]
-        if not values.dtype.is_numeric():
-            values = as_texts(values).str.strip_chars()
-            values = only(~values.is_in(ABSENT), values)
-        numbers = values.cast(pl.Float64, strict=False)
-        broken = values.is_not_null() & (numbers.is_null() | ~numbers.is_finite())
-        self.refuse(broken, "bad_number")
+        if values.dtype.is_numeric():
+            numbers = values.cast(pl.Float64, strict=False)
+            self.refuse(values.is_not_null() & ~numbers.is_finite(), "bad_number")
+            return numbers
+        values = as_texts(values).str.strip_chars()
+        values = only(~values.is_in(ABSENT), values)
+        numbers, why, interpreted = parse_numbers(values, decimal=self._decimals.get(name))
+        if why is not None:
+            self.refuse(why.is_not_null(), why)
+        if interpreted:
+            self.note(
+                f"{name} holds numbers with decimal commas, thousands or currency signs: 12,50 is "
+                f"read as 12.5; --map {name}.decimal=. decides otherwise"
+            )
         return numbers
 
     def position(self, name: str) -> pl.Series:

@@ -135,7 +135,7 @@ def _types(rows: Columns, options: ReadOptions) -> pl.Series:
     """What happened: the column, the caller's word, or what only one type can be."""
     if rows.has("type"):
         said = rows.choice("type")
-        renamed = {
+        renamed = dict(options.types) | {
             v: k.removeprefix("type.") for k, v in options.mapping.items() if k.startswith("type.")
         }
         if renamed:
@@ -164,9 +164,12 @@ def _types(rows: Columns, options: ReadOptions) -> pl.Series:
 def _price(rows: Columns, found: dict[str, pl.Series]) -> None:
     """Money of the line from unit price and quantity, where the line does not say it itself."""
     price = rows.number("unit_price")
-    if rows.has("value") or not rows.has("quantity"):
+    if not rows.has("quantity"):
         return
-    found["value"] = (price * found["quantity"]).round(6)
+    lacking = found["value"].is_null()
+    if not (lacking & price.is_not_null()).any():
+        return
+    found["value"] = found["value"].fill_null((price * found["quantity"]).round(6))
     rows.note("value is unit price × quantity; the unit price is kept in context")
 
 

@@ -1,7 +1,7 @@
 """JSON lines, streamed, and small JSON arrays."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -16,10 +16,12 @@ from lifeloop.events.parse import as_text
 from lifeloop.events.problems import NO_ROWS, refusal
 from lifeloop.events.readers.batch import RawBatch, ReadOptions
 from lifeloop.events.readers.leftovers import dumps
+from lifeloop.events.readers.nested import Fields, nested_of, unnested
 from lifeloop.events.readers.opening import text_blocks
 from lifeloop.events.records import QuarantinedRow
 
 LARGEST_ARRAY = 64 << 20
+Expand = Callable[[Mapping[str, Any]], Iterator[Fields]]
 _OPENED = ("properties", "data", "payload")
 """Objects whose keys are looked at as if they stood outside."""
 
@@ -36,14 +38,25 @@ def read_json(path: Path, kind: Kind, *, options: ReadOptions) -> Iterator[RawBa
         After the complete rows before the break: a truncated archive. At once: an array of more
         than 64 MB, or JSON that is neither lines nor an array of objects.
     """
-    named = partial(_named, kind=kind, mapping=_by_column(kind, options))
+    yield from record_rows(_records(path), kind, options=options, path=path)
+
+
+def record_rows(
+    records: Iterator[tuple[int, "str | bytes | dict[str, Any]", int]],
+    kind: Kind,
+    *,
+    options: ReadOptions,
+    path: Path,
+) -> Iterator[RawBatch]:
+    """Yield (line, record, bytes read) in batches, under our field names. As ``read_json``."""
+    expand = _expander(kind, options)
     batch = _Batch(kind, options)
     seen = False
     failure: UnreadableFile | None = None
     try:
-        for line, text, read in _records(path):
+        for line, text, read in records:
             batch.bytes_read = read
-            batch.add(line, text, named)
+            batch.add(line, text, expand)
             if batch.size >= options.batch_rows:
                 seen = True
                 yield batch.take()
@@ -56,6 +69,15 @@ def read_json(path: Path, kind: Kind, *, options: ReadOptions) -> Iterator[RawBa
         raise failure
     if not seen:
         raise refusal(UnreadableFile("the file holds no rows", got=str(path)), NO_ROWS)
+
+
+def json_records(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a JSON file that can be read, one by one."""
+    for _, text, _ in _records(path):
+        with suppress(ValueError, RecursionError):
+            record = text if isinstance(text, dict) else json.loads(text)
+            if isinstance(record, dict):
+                yield record
 
 
 def _records(path: Path) -> Iterator[tuple[int, "str | bytes | dict[str, Any]", int]]:
@@ -118,6 +140,22 @@ def _document(path: Path) -> Iterator[tuple[int, dict[str, Any], int]]:
         yield place, row, path.stat().st_size
 
 
+def _expander(kind: Kind, options: ReadOptions) -> Expand:
+    """Return how one object becomes rows of (our fields, leftovers)."""
+    if options.nested is not None:
+        return partial(unnested, nested=options.nested)
+    nested = nested_of(options.mapping)
+    if nested is None:
+        mapping = _by_column(kind, options)
+        return lambda record: iter([_named(record, kind=kind, mapping=mapping)])
+
+    def expand(record: Mapping[str, Any]) -> Iterator[Fields]:
+        for fields, rest in unnested(record, nested):
+            yield _named(rest, kind=kind, mapping={}, given=fields)
+
+    return expand
+
+
 def _by_column(kind: Kind, options: ReadOptions) -> dict[str, str]:
     wanted = {k: v for k, v in options.mapping.items() if "." not in k}
     mapped = mapped_columns(list(wanted.values()), kind, wanted)
@@ -125,13 +163,17 @@ def _by_column(kind: Kind, options: ReadOptions) -> dict[str, str]:
 
 
 def _named(
-    record: Mapping[str, Any], *, kind: Kind, mapping: Mapping[str, str]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return (our fields, leftovers) of one object."""
-    fields: dict[str, Any] = {}
+    record: Mapping[str, Any],
+    *,
+    kind: Kind,
+    mapping: Mapping[str, str],
+    given: Mapping[str, Any] | None = None,
+) -> Fields:
+    """Return (our fields, leftovers) of one object; ``given`` fields are decided already."""
+    fields: dict[str, Any] = dict(given or {})
     ranks: dict[str, int] = {}
     extras: dict[str, Any] = {}
-    taken = set(mapping.values())
+    taken = {*mapping.values(), *fields}
 
     def offer(name: str, value: Any) -> bool:
         if name in mapping:
@@ -184,7 +226,7 @@ class _Batch:
     def size(self) -> int:
         return len(self._rows) + len(self._bad)
 
-    def add(self, line: int, text: "str | bytes | dict[str, Any]", named: Any) -> None:
+    def add(self, line: int, text: "str | bytes | dict[str, Any]", expand: Expand) -> None:
         record: Any = text
         reason = "bad_json"
         if not isinstance(text, dict):
@@ -206,13 +248,13 @@ class _Batch:
                 )
             )
             return
-        fields, extras = named(record)
-        if fields.get("unit_price") is not None:  # events only keep the value of the line
-            with suppress(TypeError, ValueError):
-                extras["unit_price"] = float(fields["unit_price"])
-        self._rows.append(fields)
-        self._extras.append(dumps(extras) if extras else None)
-        self._lines.append(line)
+        for fields, extras in expand(record):
+            if fields.get("unit_price") is not None:  # events only keep the value of the line
+                with suppress(TypeError, ValueError):
+                    extras["unit_price"] = float(fields["unit_price"])
+            self._rows.append(fields)
+            self._extras.append(dumps(extras) if extras else None)
+            self._lines.append(line)
 
     def take(self) -> RawBatch:
         names = dict.fromkeys(name for row in self._rows for name in row)

@@ -55,6 +55,10 @@ def raw_rows(path: Path, kind: Kind, *, options: ReadOptions) -> Iterator[RawBat
         from lifeloop.events.readers.jsonl import read_json
 
         return read_json(path, kind, options=options)
+    if options.nested is not None:
+        from lifeloop.events.readers.records import table_rows
+
+        return table_rows(path, kind, options=options)
     return named(tables_of(path, kind, options=options), kind, options=options)
 
 

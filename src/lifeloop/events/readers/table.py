@@ -1,7 +1,7 @@
 """A piece of a table under the file's own column names, and the step to ours."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -11,6 +11,7 @@ from lifeloop.errors import InputError
 from lifeloop.events.fields import Columns, Kind, plan_columns
 from lifeloop.events.problems import NO_ROWS, refusal
 from lifeloop.events.readers.batch import RawBatch, ReadOptions
+from lifeloop.events.readers.datetimes import joined_columns, with_moment
 from lifeloop.events.readers.leftovers import json_objects
 from lifeloop.events.readers.rows import BadRow
 from lifeloop.events.records import QuarantinedRow
@@ -38,12 +39,20 @@ def named(tables: Iterator[Table], kind: Kind, *, options: ReadOptions) -> Itera
     plan: Columns | None = None
     rows = read = 0
     notes: tuple[str, ...] = ()
+    settled = False
     for table in tables:
+        table = replace(table, frame=joined_columns(table.frame, list(options.mapping.values())))
         if plan is None:
             plan = _planned(table, kind, options)
             notes = plan.notes
             if not table.header:
                 notes += ("the first row is read as data, not as a header",)
+        if table.frame.height:
+            if not settled and kind == "event":
+                told = with_moment(plan, table.frame, mapped="occurred_at" in options.mapping)
+                notes = told.notes if told is not plan else notes
+                plan, settled = told, True
+            table = replace(table, frame=joined_columns(table.frame, list(plan.fields.values())))
         rows += table.frame.height + len(table.bad)
         read = table.bytes_read
         if table.frame.height or table.bad:
