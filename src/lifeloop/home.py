@@ -93,7 +93,7 @@ week_start = "{locale.week_start}"
     return path
 
 
-def id_key(folder: Path) -> bytes:
+def project_key(folder: Path) -> bytes:
     """Return the project's key of hashed ids, made on first use; whoever has it can tell ids.
 
     Keep ``keys/ids.key`` with the backup: without it the same address gets another id.

@@ -1,5 +1,6 @@
 """The way in: a file or one record -> parsed, timed, stored; what is refused is quarantined."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -197,6 +198,7 @@ def record(
         parsed = parse_event(event, zone=scenario.locale.zone)
     except InputError as error:
         raw = dict(event) if isinstance(event, Mapping) else {"event": repr(event)}
+        raw = raw if key is None else pseudonymised_raw(raw, key=key)
         reason = _reason_of(error)
         store.quarantine(
             [QuarantinedRow(kind="event", reason=reason, raw=raw, source="record")],
@@ -213,7 +215,12 @@ def record(
 
 
 def record_many(
-    store: Store, events: Sequence[Any], *, scenario: Scenario, received_us: int
+    store: Store,
+    events: Sequence[Any],
+    *,
+    scenario: Scenario,
+    received_us: int,
+    key: bytes | None = None,
 ) -> IngestReport:
     """Store live events as they came; ``outcomes`` tells each, refused ones are quarantined."""
     parsed: list[Event] = []
@@ -224,6 +231,7 @@ def record_many(
             event = parse_event(raw, zone=scenario.locale.zone)
         except InputError as error:
             row = dict(raw) if isinstance(raw, Mapping) else {"event": repr(raw)}
+            row = row if key is None else pseudonymised_raw(row, key=key)
             refused[at] = QuarantinedRow("event", _reason_of(error), row, source="record", line=at)
             notes[str(error)] = None
             continue
@@ -242,6 +250,8 @@ def record_many(
         )
     if parsed:
         frame = event_times(frame_of(parsed, EVENT_SCHEMA), received_us=received_us)
+        if key is not None:
+            frame = pseudonymised(frame, key=key)
         report += store.append(frame, received_us=received_us)
     told = iter(report.outcomes)
     outcomes = (refused[at].reason if at in refused else next(told) for at in range(len(events)))

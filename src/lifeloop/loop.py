@@ -29,7 +29,7 @@ from lifeloop.evaluate import Report
 from lifeloop.events import Event, ReadOptions
 from lifeloop.events.datasets import Part
 from lifeloop.events.personal import pseudonym
-from lifeloop.home import Home, id_key
+from lifeloop.home import Home, project_key
 from lifeloop.lifecycle import StageDefinitions, stage_of
 from lifeloop.measure import measure
 from lifeloop.model import Model, open_model
@@ -138,7 +138,7 @@ class Lifeloop:
             scenario=self.scenario,
             clock=self._clock,
             progress=progress,
-            key=self._id_key(hash_emails=hash_emails),
+            key=self.id_key(hash_emails=hash_emails),
         )
 
     def import_preset(
@@ -173,11 +173,12 @@ class Lifeloop:
 
     def pseudonym(self, address: str) -> str:
         """Return the id under which an e-mail address is stored with ``hash_emails``."""
-        return pseudonym(address, key=id_key(self.home))
+        return pseudonym(address, key=project_key(self.home))
 
-    def _id_key(self, *, hash_emails: bool = False) -> bytes | None:
+    def id_key(self, *, hash_emails: bool = False) -> bytes | None:
+        """Return the key of hashed ids where the scenario (or the caller) asks for them."""
         wanted = hash_emails or self.scenario.intake.emails == "hash"
-        return id_key(self.home) if wanted else None
+        return project_key(self.home) if wanted else None
 
     def import_pair(
         self,
@@ -205,7 +206,7 @@ class Lifeloop:
             event,
             scenario=self.scenario,
             received_us=self._clock(),
-            key=self._id_key(),
+            key=self.id_key(),
         )
 
     def identify(self, anonymous_id: str, user_id: str) -> IdentityReport:

@@ -240,3 +240,17 @@ def test_one_id_on_two_different_events_keeps_both_and_flags_the_second(tmp_path
         events = loop.store.snapshot().events
         assert events.height == 2
         assert events.filter(pl.col("refers_to") == "e1").height == 1
+
+
+def test_many_live_events_are_hashed_too_and_the_refused_ones_as_well(tmp_path: Path) -> None:
+    from lifeloop import intake
+
+    rows = [{"userId": "ada@example.org", "type": "view"}, {"userId": "bo@example.org"}]
+    with shop(tmp_path, intake={"emails": "hash"}) as loop:
+        report = intake.record_many(
+            loop.store, rows, scenario=loop.scenario, received_us=1, key=loop.id_key()
+        )
+        assert (report.accepted, report.rejected) == (1, 1)
+        (refused,) = loop.store.quarantined()
+        assert refused.raw["userId"] == loop.pseudonym("bo@example.org")
+        assert "example.org" not in str(loop.store.snapshot().events.rows())

@@ -7,6 +7,8 @@ from typing import Any
 
 import polars as pl
 
+from lifeloop.events.fields import field_of
+
 _EMAIL = r"^\s*[^@\s,;:/]+@[^@\s,;:/]+\.[^@\s,;:/.]{2,}\s*$"
 PREFIX = "mail_"
 
@@ -33,8 +35,10 @@ def pseudonym(address: str, *, key: bytes) -> str:
 def pseudonymised_raw(raw: Mapping[str, Any], *, key: bytes) -> dict[str, Any]:
     """Return a refused row with its e-mail ids as pseudonyms."""
     row = dict(raw)
-    for name in ("user_id", "anonymous_id"):
-        value = row.get(name)
+    for name, value in raw.items():
+        found = field_of(name, "event")
+        if found is None or found[0] not in ("user_id", "anonymous_id"):
+            continue
         if isinstance(value, str) and re.match(_EMAIL, value):
             row[name] = pseudonym(value, key=key)
     return row

@@ -38,7 +38,11 @@ async def events(request: Request) -> Response:
 def _store(service: Service, rows: Sequence[Any]) -> IngestReport:
     loop = service.loop
     report = intake.record_many(
-        loop.store, rows, scenario=loop.scenario, received_us=service.now_us()
+        loop.store,
+        rows,
+        scenario=loop.scenario,
+        received_us=service.now_us(),
+        key=loop.id_key(),
     )
     for outcome in ("accepted", "duplicate", "rejected"):
         service.metrics.events(outcome, getattr(report, outcome))
