@@ -4,10 +4,9 @@ from typing import Unpack
 
 import narwhals as nw
 import polars as pl
-from narwhals.typing import IntoFrame
 
 from lifeloop.lifecycle.coverage import covered, covering, stretch, with_neighbours
-from lifeloop.lifecycle.frame import Lazy, collect
+from lifeloop.lifecycle.frame import Events, Lazy, collect
 from lifeloop.lifecycle.options import Options, View, opened
 from lifeloop.lifecycle.rates import with_rate
 from lifeloop.lifecycle.tables import finished, members_of, on_grid
@@ -17,7 +16,7 @@ REACH = {"dau": 1, "wau": 7, "mau": 30}
 
 
 def active_users(
-    events: IntoFrame, *, members: bool = False, **options: Unpack[Options]
+    events: Events, *, members: bool = False, **options: Unpack[Options]
 ) -> pl.DataFrame:
     """Return DAU, WAU, MAU and stickiness at the end of each period.
 
@@ -76,7 +75,7 @@ def active_users(
 
 
 def active_day_histogram(
-    events: IntoFrame, *, members: bool = False, **options: Unpack[Options]
+    events: Events, *, members: bool = False, **options: Unpack[Options]
 ) -> pl.DataFrame:
     """Return how many users were active on 1, 2, …, 30 of the last 30 days of the window.
 

@@ -5,11 +5,10 @@ from typing import Unpack
 import narwhals as nw
 import numpy as np
 import polars as pl
-from narwhals.typing import IntoFrame
 
 from lifeloop.contracts import Bool, Int, Long
 from lifeloop.lifecycle.coverage import covered, covering, stretch, with_neighbours
-from lifeloop.lifecycle.frame import Lazy, collect
+from lifeloop.lifecycle.frame import Events, Lazy, collect
 from lifeloop.lifecycle.options import Options, View, opened
 from lifeloop.lifecycle.rates import with_rate
 from lifeloop.lifecycle.tables import counted, members_of
@@ -34,7 +33,7 @@ RETURNS = {"new": "nurr", "current": "curr", "reactivated": "rurr", "resurrected
 
 
 def activity_states(
-    events: IntoFrame, *, members: bool = False, **options: Unpack[Options]
+    events: Events, *, members: bool = False, **options: Unpack[Options]
 ) -> pl.DataFrame:
     """Return how many users are in each of the seven activity states at the end of each period.
 
@@ -71,7 +70,7 @@ def activity_states(
 
 
 def return_rates(
-    events: IntoFrame, *, members: bool = False, **options: Unpack[Options]
+    events: Events, *, members: bool = False, **options: Unpack[Options]
 ) -> pl.DataFrame:
     """Return CURR, NURR, RURR and SURR: who of each active state of day d is active on d + 1.
 

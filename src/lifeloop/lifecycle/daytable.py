@@ -4,6 +4,8 @@ The engine that holds the events does this aggregation; everything about stages 
 arithmetic on these few integer columns (``path``), for any batch of whole users.
 """
 
+from typing import Any
+
 import narwhals as nw
 import numpy as np
 import polars as pl
@@ -72,10 +74,35 @@ class DayTable:
         return len(self.day)
 
 
+DAY_SCHEMA: dict[str, Any] = {
+    "day": pl.Int32,
+    "active": pl.Boolean,
+    "joined": pl.Boolean,
+    "keys": pl.Int32,
+    "ended": pl.Boolean,
+    "d_orders": pl.Int32,
+}
+"""Columns of ``day_frame``, besides the user."""
+
+
 def day_table(
     log: Log, definitions: StageDefinitions, predictions: IntoFrame | None = None
 ) -> tuple[pl.Series, DayTable]:
     """Return the user ids [U] (sorted) and their days; see ``predictions.predicted``."""
+    table = day_frame(log, definitions)
+    if predictions is not None:
+        table = _with_predictions(table, predictions, last_day=log.last_day)
+    table = table.sort("user_id", "day")
+    if predictions is not None:
+        table = table.with_columns(pl.col(COLUMNS).forward_fill().over("user_id"))
+    users = table["user_id"]
+    is_start = (users != users.shift()).fill_null(value=True).to_numpy()
+    starts = np.append(np.flatnonzero(is_start), len(table))
+    return users.gather(starts[:-1]), table_of(table, starts)
+
+
+def day_frame(log: Log, definitions: StageDefinitions) -> pl.DataFrame:
+    """Return one row per user and day with any event: user_id, ``DAY_SCHEMA``. In no order."""
     d = definitions
     kind = nw.col("type")
     acts = log.frame.with_columns(active=(~kind.is_in(d.passive)).cast(nw.Int8))
@@ -86,47 +113,52 @@ def day_table(
     ]
     for counts in map(collect, rare):
         table = table.join(counts, on=["user_id", "day"], how="left")
-    table = table.with_columns(pl.col("d_orders", *RARE).fill_null(0))
-    table = _with_predictions(table, predictions, last_day=log.last_day).sort("user_id", "day")
-    table = table.with_columns(pl.col(COLUMNS).forward_fill().over("user_id"))
-    users = table["user_id"]
-    is_start = (users != users.shift()).fill_null(value=True).to_numpy()
-    starts = np.append(np.flatnonzero(is_start), len(table))
-    return (
-        users.gather(starts[:-1]),
-        DayTable(
-            table["day"].to_numpy().astype(np.int64),
-            starts,
-            active=table["active"].to_numpy() > 0,
-            joined=table["joined"].to_numpy() > 0,
-            keys=table["keys"].to_numpy().astype(np.int32),
-            d_orders=table["d_orders"].to_numpy().astype(np.int32),
-            ended=table["ended"].to_numpy() > 0,
-            value_high=table["value_high"].fill_null(value=False).to_numpy(),
-            p_low=table["p_low"].fill_null(value=False).to_numpy(),
-            p_alive=table["p_alive"].fill_null(np.nan).to_numpy(),
+    return table.with_columns(pl.col("d_orders", *RARE).fill_null(0)).select(
+        "user_id",
+        *(
+            (pl.col(name) > 0) if kind == pl.Boolean else pl.col(name).cast(kind)
+            for name, kind in DAY_SCHEMA.items()
         ),
     )
 
 
+def table_of(rows: pl.DataFrame, starts: Long) -> DayTable:
+    """Return rows of ``day_frame``, sorted by user and day, as arrays. ``starts`` [U + 1]."""
+    predictions: dict[str, Any] = {}
+    if "p_alive" in rows.columns:
+        predictions = {
+            "value_high": rows["value_high"].fill_null(value=False).to_numpy(),
+            "p_low": rows["p_low"].fill_null(value=False).to_numpy(),
+            "p_alive": rows["p_alive"].fill_null(np.nan).to_numpy(),
+        }
+    return DayTable(
+        rows["day"].to_numpy().astype(np.int64),
+        starts,
+        active=rows["active"].to_numpy(),
+        joined=rows["joined"].to_numpy(),
+        keys=rows["keys"].to_numpy(),
+        d_orders=rows["d_orders"].to_numpy(),
+        ended=rows["ended"].to_numpy(),
+        **predictions,
+    )
+
+
 def _with_predictions(
-    table: pl.DataFrame, predictions: IntoFrame | None, *, last_day: int
+    table: pl.DataFrame, predictions: IntoFrame, *, last_day: int
 ) -> pl.DataFrame:
     # A prediction is a day of its own on which nothing else happens. One from before the user
     # was first seen holds from then on.
-    if predictions is None:
-        return table.with_columns(
-            value_high=pl.lit(None, dtype=pl.Boolean),
-            p_low=pl.lit(None, dtype=pl.Boolean),
-            p_alive=pl.lit(None, dtype=pl.Float64),
-        )
     first = table.group_by("user_id").agg(_first=pl.col("day").min())
-    known = predicted(predictions).join(first, on="user_id", how="inner")
+    known = predicted(predictions).with_columns(pl.col("day").cast(DAY_SCHEMA["day"]))
+    known = known.join(first, on="user_id", how="inner")
     known = known.filter(pl.col("day") <= last_day).sort("user_id", "day")
     known = known.with_columns(day=pl.max_horizontal("day", "_first"))
     known = known.unique(["user_id", "day"], keep="last", maintain_order=True).drop("_first")
     both = table.join(known, on=["user_id", "day"], how="full", coalesce=True)
-    return both.with_columns(pl.col("active", "d_orders", *RARE).fill_null(0))
+    return both.with_columns(
+        pl.col("active", "joined", "ended").fill_null(value=False),
+        pl.col("keys", "d_orders").fill_null(0),
+    )
 
 
 def _rare(d: StageDefinitions) -> dict[str, tuple[str, ...]]:

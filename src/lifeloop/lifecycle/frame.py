@@ -7,7 +7,7 @@ happened before ``as_of`` is kept, and each event gets its local ``day`` (see ``
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import narwhals as nw
 import polars as pl
@@ -25,11 +25,34 @@ EARLIEST_US, LATEST_US = -50_000_000_000_000_000, 250_000_000_000_000_000
 """Event times outside (about the years 385 and 9892) are in another unit, and refused."""
 
 
+@runtime_checkable
+class Prepared(Protocol):
+    """A log that comes as days already (``daily.Daily``)."""
+
+    def as_log(self, *, zone: str, as_of: datetime | int | None, filtered: bool) -> "Log":
+        """Return it as a log with ``user_id``, ``day`` and ``active``."""
+        ...
+
+    def standing(self, last_day: int) -> Any:
+        """Return where everybody stood up to a day (``standing.Standing``)."""
+        ...
+
+    @property
+    def definitions(self) -> Any:
+        """What the stages mean in it (``definitions.StageDefinitions``)."""
+        ...
+
+
+Events = IntoFrame | Prepared
+"""What every function takes: an event frame of any engine, or a daily state."""
+
+
 @dataclass(frozen=True, slots=True)
 class Log:
     """A readable event log: ``frame`` (lazy) has the caller's columns and ``day``.
 
     ``lo_us``, ``hi_us`` bound the event times kept; both are None when nothing is left.
+    ``prepared`` is what the log was made from when that was not events.
     """
 
     frame: Lazy
@@ -38,6 +61,7 @@ class Log:
     as_of_us: int
     lo_us: int | None
     hi_us: int | None
+    prepared: "Prepared | None" = None
 
     @property
     def first_day(self) -> int | None:
@@ -51,7 +75,7 @@ class Log:
 
 
 def read(
-    events: IntoFrame,
+    events: Events,
     *,
     zone: str = "UTC",
     as_of: datetime | int | None = None,
@@ -83,6 +107,9 @@ def read(
         in another unit than microseconds.
     """
     check_zone(zone)
+    if isinstance(events, Prepared):
+        filtered = include_bots or where is not None or bool(needs)
+        return events.as_log(zone=zone, as_of=as_of, filtered=filtered)
     lazy = nw.from_native(events).lazy()
     columns = _checked(lazy, needs)
     kept = lazy.filter(~nw.col("t_us").is_null(), ~nw.col("user_id").is_null())

@@ -5,11 +5,10 @@ from typing import Unpack
 
 import narwhals as nw
 import polars as pl
-from narwhals.typing import IntoFrame
 
 from lifeloop.errors import InputError
 from lifeloop.lifecycle.calendar import day_expr
-from lifeloop.lifecycle.frame import Lazy, collect
+from lifeloop.lifecycle.frame import Events, Lazy, collect
 from lifeloop.lifecycle.options import Options, View, opened
 from lifeloop.lifecycle.purchases import first_order_days
 from lifeloop.lifecycle.within import day_of_kth, first_days, new_users, within_table
@@ -18,7 +17,7 @@ NOBODY = "nobody whose window is over"
 
 
 def signup_conversion(
-    events: IntoFrame,
+    events: Events,
     *,
     joins: Sequence[str] = ("sign_up",),
     within_days: int = 14,
@@ -52,14 +51,14 @@ def signup_conversion(
     ----------
     spec/lifecycle.md, section 2.
     """
-    view = opened(events, options)
+    view = opened(events, options, needs=("t_us",))
     joined = day_of_kth(view, _types(joins, "joins"), 1)
     people = _without_account(view, new_users(view)).join(joined, on="user_id", how="left")
     return within_table(view, people, within_days=within_days, members=members, reason=NOBODY)
 
 
 def activation(
-    events: IntoFrame,
+    events: Events,
     *,
     joins: Sequence[str] = ("sign_up",),
     activates: Sequence[str],
@@ -93,7 +92,7 @@ def activation(
     """
     if times < 1:
         raise InputError("times counts key actions", got=times, allowed="1 or more")
-    view = opened(events, options)
+    view = opened(events, options, needs=("t_us",))
     frame = view.log.frame.filter(nw.col("type").is_in(_types(joins, "joins")))
     joined = first_days(frame, "user_id", *view.by).filter(nw.col("day") >= view.first_new_day)
     done = day_of_kth(view, _types(activates, "activates"), times)
@@ -102,7 +101,7 @@ def activation(
 
 
 def conversion(
-    events: IntoFrame,
+    events: Events,
     *,
     orders: Sequence[str] = ("purchase",),
     refunds: Sequence[str] = ("refund",),
@@ -131,7 +130,7 @@ def conversion(
     polars.DataFrame
         As ``signup_conversion``.
     """
-    view = opened(events, options)
+    view = opened(events, options, needs=("t_us",))
     ordered = first_order_days(view, _types(orders, "orders"), tuple(refunds))
     people = new_users(view).join(ordered, on="user_id", how="left")
     return within_table(view, people, within_days=within_days, members=members, reason=NOBODY)

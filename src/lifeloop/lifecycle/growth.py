@@ -4,9 +4,8 @@ from typing import Any, Unpack
 
 import narwhals as nw
 import polars as pl
-from narwhals.typing import IntoFrame
 
-from lifeloop.lifecycle.frame import Lazy, collect
+from lifeloop.lifecycle.frame import Events, Lazy, collect
 from lifeloop.lifecycle.options import Options, View, opened
 from lifeloop.lifecycle.tables import counted, members_of
 
@@ -14,7 +13,7 @@ FLOWS = ("new", "returning", "resurrecting", "dormant")
 
 
 def growth_accounting(
-    events: IntoFrame, *, members: bool = False, **options: Unpack[Options]
+    events: Events, *, members: bool = False, **options: Unpack[Options]
 ) -> pl.DataFrame:
     """Return new, returning, resurrecting and dormant users per period.
 

@@ -23,7 +23,7 @@ from lifeloop.lifecycle.calendar import (
     period_of,
     with_period,
 )
-from lifeloop.lifecycle.frame import PASSIVE, Lazy, Log, collect, read
+from lifeloop.lifecycle.frame import PASSIVE, Events, Lazy, Log, collect, read
 from lifeloop.lifecycle.segments import segmented
 
 HOUR_US = 3_600_000_000
@@ -135,6 +135,8 @@ class View:
 
     def active(self) -> Lazy:
         """Return the events that are the user being active."""
+        if self.log.prepared is not None:
+            return self.log.frame.filter(nw.col("active"))
         passive = sorted(self.settings.passive)
         return self.log.frame.filter(~nw.col("type").is_in(passive)) if passive else self.log.frame
 
@@ -255,7 +257,7 @@ class View:
         return segments.join(self.periods(), how="cross")
 
 
-def opened(events: IntoFrame, options: Options, *, needs: Collection[str] = ()) -> View:
+def opened(events: Events, options: Options, *, needs: Collection[str] = ()) -> View:
     """Return the log and window that the options describe.
 
     Raises

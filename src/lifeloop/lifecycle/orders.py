@@ -5,9 +5,8 @@ from typing import Any, Unpack
 
 import narwhals as nw
 import polars as pl
-from narwhals.typing import IntoFrame
 
-from lifeloop.lifecycle.frame import Lazy, collect
+from lifeloop.lifecycle.frame import Events, Lazy, collect
 from lifeloop.lifecycle.money import MICRO
 from lifeloop.lifecycle.options import Options, View, opened
 from lifeloop.lifecycle.purchases import (
@@ -24,7 +23,7 @@ COUNTS = ("orders", "buyers", "valued_orders", "refunded_orders", "unmatched_ref
 
 
 def orders(
-    events: IntoFrame,
+    events: Events,
     *,
     order_types: Sequence[str] = ("purchase",),
     refund_types: Sequence[str] = ("refund",),

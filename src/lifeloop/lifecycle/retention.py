@@ -6,10 +6,9 @@ from typing import Any, Literal, Unpack, get_args
 
 import narwhals as nw
 import polars as pl
-from narwhals.typing import IntoFrame
 
 from lifeloop.errors import InputError
-from lifeloop.lifecycle.frame import Lazy, collect
+from lifeloop.lifecycle.frame import Events, Lazy, collect
 from lifeloop.lifecycle.options import SMALL_CELL, Options, View, opened
 from lifeloop.lifecycle.rates import with_rate
 
@@ -32,7 +31,7 @@ class _Ask:
 
 
 def retention(
-    events: IntoFrame,
+    events: Events,
     *,
     kind: Kind = "nday",
     cohort: Cohort = "first",
@@ -95,7 +94,7 @@ def retention(
 
 
 def retention_curve(
-    events: IntoFrame,
+    events: Events,
     *,
     kind: Kind = "nday",
     cohort: Cohort = "first",

@@ -1,6 +1,7 @@
 """Splitting users: one value per user, from the users, their events or the first item they took."""
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import narwhals as nw
 from narwhals.typing import IntoFrame
@@ -72,7 +73,7 @@ def segmented(
             nw.col("_by").fill_null(NONE).alias(name)
         )
         frame = frame.drop("_by")
-    return Log(frame, log.columns, log.zone, log.as_of_us, log.lo_us, log.hi_us)
+    return replace(log, frame=frame)
 
 
 def _lazy(frame: IntoFrame | None) -> Lazy | None:

@@ -8,16 +8,16 @@ import polars as pl
 from narwhals.typing import IntoFrame
 
 from lifeloop.lifecycle.coverage import FAR, covered, covering
-from lifeloop.lifecycle.daytable import day_table
 from lifeloop.lifecycle.definitions import StageDefinitions
+from lifeloop.lifecycle.frame import Events
 from lifeloop.lifecycle.options import Options, View, opened, segments
-from lifeloop.lifecycle.path import path
 from lifeloop.lifecycle.stages import SHOWN, name_of, shown_codes
+from lifeloop.lifecycle.standing import standing
 from lifeloop.lifecycle.tables import counted, members_of
 
 
 def stage_counts(
-    events: IntoFrame,
+    events: Events,
     *,
     definitions: StageDefinitions,
     predictions: IntoFrame | None = None,
@@ -58,13 +58,13 @@ def _stretches(view: View, d: StageDefinitions, predictions: IntoFrame | None) -
     if view.log.lo_us is None:
         text = dict.fromkeys(("user_id", *view.by, "label"), pl.String)
         return pl.DataFrame(schema={**text, "begin": pl.Int64, "until": pl.Int64})
-    user_ids, rows = day_table(view.log, d, predictions)
-    _, p = path(rows, d, last_day=view.log.last_day)
+    stood = standing(view.log, d, predictions)
+    p = stood.path
     follows = np.append(p.begin[1:], FAR)
     follows[np.append(p.user[1:] != p.user[:-1], True)] = FAR
     frame = pl.DataFrame(
         {
-            "user_id": user_ids.gather(p.user),
+            "user_id": stood.user_ids.gather(p.user),
             "label": name_of(pl.Series(shown_codes(p)), SHOWN),
             "begin": p.begin,
             "until": follows,

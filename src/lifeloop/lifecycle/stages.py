@@ -10,11 +10,12 @@ from narwhals.typing import IntoFrame
 from lifeloop.contracts import Bool, Long
 from lifeloop.lifecycle.activity import STATES, state_codes
 from lifeloop.lifecycle.calendar import check_zone, end_of_day_us, micros, number_of
-from lifeloop.lifecycle.daytable import day_table
 from lifeloop.lifecycle.definitions import OVERLAYS, PRODUCT_STAGES, StageDefinitions
+from lifeloop.lifecycle.frame import Events
 from lifeloop.lifecycle.options import Options, opened, segments
-from lifeloop.lifecycle.path import MIN_GAPS, NEVER, Facts, Path, path
+from lifeloop.lifecycle.path import MIN_GAPS, NEVER, Facts, Path
 from lifeloop.lifecycle.predictions import P_ENTER, P_LEAVE
+from lifeloop.lifecycle.standing import standing
 
 SHOWN = (*PRODUCT_STAGES, *OVERLAYS)
 """Names of what is shown, by ``shown_codes``."""
@@ -42,7 +43,7 @@ STAGE_SCHEMA = {
 
 
 def stages(
-    events: IntoFrame,
+    events: Events,
     *,
     definitions: StageDefinitions,
     predictions: IntoFrame | None = None,
@@ -95,11 +96,10 @@ def stages(
     schema = {**dict.fromkeys(view.by, pl.String), **STAGE_SCHEMA}
     if log.lo_us is None:
         return pl.DataFrame(schema=schema)
-    user_ids, table = day_table(log, definitions, predictions)
     today = log.last_day
-    f, p = path(table, definitions, last_day=today)
-    at = table.starts[1:] - 1  # [U] each user's last row
-    first = np.where(f.first_active[at] < NEVER, f.first_active[at], table.day[table.starts[:-1]])
+    stood = standing(log, definitions, predictions)
+    user_ids, f, p, at = stood.user_ids, stood.facts, stood.path, stood.last
+    first = np.where(f.first_active[at] < NEVER, f.first_active[at], stood.first_day)  # [U]
     existing = first < view.first_new_day
     stretch, since = last_stretch(p, len(user_ids))
     day = np.full(len(user_ids), today)
@@ -109,8 +109,8 @@ def stages(
         previous_active=f.previous_active[at],
         existing=existing,
     )
-    standing = Path(at, p.user[stretch], day, p.product[stretch], p.overlay[stretch])
-    frame = described(user_ids, f, standing, definitions=definitions)
+    now = Path(at, p.user[stretch], day, p.product[stretch], p.overlay[stretch])
+    frame = described(user_ids, f, now, definitions=definitions)
     frame = frame.with_columns(
         activity=name_of(pl.Series(activity), STATES),
         since=dates_of(since),

@@ -6,15 +6,16 @@ import numpy as np
 import polars as pl
 from narwhals.typing import IntoFrame
 
-from lifeloop.lifecycle.daytable import day_table
 from lifeloop.lifecycle.definitions import StageDefinitions
+from lifeloop.lifecycle.frame import Events
 from lifeloop.lifecycle.options import SMALL_CELL, Options, View, opened, segments
-from lifeloop.lifecycle.path import Path, path
+from lifeloop.lifecycle.path import Path
 from lifeloop.lifecycle.stages import SHOWN, described, shown_codes
+from lifeloop.lifecycle.standing import standing
 
 
 def transitions(
-    events: IntoFrame,
+    events: Events,
     *,
     definitions: StageDefinitions,
     predictions: IntoFrame | None = None,
@@ -67,14 +68,11 @@ def transitions(
 
 def _moves(view: View, d: StageDefinitions, predictions: IntoFrame | None) -> pl.DataFrame:
     if view.log.lo_us is None:
-        user_ids, rows = pl.Series("user_id", [], dtype=pl.String), None
-    else:
-        user_ids, rows = day_table(view.log, d, predictions)
-    if rows is None:
         empty = {"period": pl.Date, "date": pl.Date, "partial": pl.Boolean}
         text = dict.fromkeys((*view.by, "user_id", "from", "to", "rule"), pl.String)
         return pl.DataFrame(schema={**empty, **text})
-    f, p = path(rows, d, last_day=view.log.last_day)
+    stood = standing(view.log, d, predictions)
+    f, p = stood.facts, stood.path
     shown = shown_codes(p)
     first = np.append(True, p.user[1:] != p.user[:-1])
     moved = np.flatnonzero(first | np.append(True, shown[1:] != shown[:-1]))
@@ -83,7 +81,7 @@ def _moves(view: View, d: StageDefinitions, predictions: IntoFrame | None) -> pl
     before = np.where(first[moved], -1, shown[moved - 1])
     days = p.begin[moved]
     made = Path(p.row[moved], p.user[moved], days, p.product[moved], p.overlay[moved])
-    told = described(user_ids, f, made, definitions=d)
+    told = described(stood.user_ids, f, made, definitions=d)
     moves = told.select("date", "user_id", "rule", to="stage").with_columns(
         pl.Series("from", before).replace_strict(
             list(range(len(SHOWN))), list(SHOWN), default=None, return_dtype=pl.String

@@ -5,10 +5,9 @@ from typing import Literal, Unpack, get_args
 
 import narwhals as nw
 import polars as pl
-from narwhals.typing import IntoFrame
 
 from lifeloop.errors import InputError
-from lifeloop.lifecycle.frame import Lazy, collect
+from lifeloop.lifecycle.frame import Events, Lazy, collect
 from lifeloop.lifecycle.money import MICRO
 from lifeloop.lifecycle.options import SMALL_CELL, Options, View, opened
 from lifeloop.lifecycle.purchases import check_currency, order_table
@@ -18,7 +17,7 @@ Entry = Literal["seen", "order"]
 
 
 def observed_ltv(
-    events: IntoFrame,
+    events: Events,
     *,
     order_types: Sequence[str] = ("purchase",),
     refund_types: Sequence[str] = ("refund",),
@@ -122,7 +121,7 @@ def _earners(view: View, earned: Lazy, margin: float) -> pl.DataFrame:
 
 
 def rfm(
-    events: IntoFrame,
+    events: Events,
     *,
     order_types: Sequence[str] = ("purchase",),
     refund_types: Sequence[str] = ("refund",),

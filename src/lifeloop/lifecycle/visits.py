@@ -5,12 +5,11 @@ from typing import Any, Unpack
 import narwhals as nw
 import numpy as np
 import polars as pl
-from narwhals.typing import IntoFrame
 
 from lifeloop.contracts import Long
 from lifeloop.errors import InputError
 from lifeloop.lifecycle.calendar import days_of
-from lifeloop.lifecycle.frame import Lazy, collect, distinct
+from lifeloop.lifecycle.frame import Events, Lazy, collect, distinct
 from lifeloop.lifecycle.options import Options, View, opened
 from lifeloop.lifecycle.rates import with_rate
 from lifeloop.lifecycle.tables import finished, on_grid
@@ -21,7 +20,7 @@ LONGEST_HOURS = 24.0
 
 
 def sessions(
-    events: IntoFrame,
+    events: Events,
     *,
     gap_minutes: float = 30.0,
     members: bool = False,
@@ -54,7 +53,7 @@ def sessions(
     ----------
     spec/lifecycle.md, section 2.
     """
-    view = opened(events, options)
+    view = opened(events, options, needs=("t_us",))
     rows = session_rows(view, gap_minutes)
     if members:
         dated = rows.rename({"period": "ix"}).join(view.periods(), on="ix", how="inner")
@@ -85,7 +84,7 @@ def sessions(
 
 
 def traffic(
-    events: IntoFrame,
+    events: Events,
     *,
     gap_minutes: float = 30.0,
     members: bool = False,
@@ -112,7 +111,7 @@ def traffic(
     polars.DataFrame
         (``by``,) period, visitors, sessions, partial.
     """
-    view = opened(events, options)
+    view = opened(events, options, needs=("t_us",))
     people = view.user_periods().filter(
         nw.col("period") >= view.first, nw.col("period") <= view.last
     )

@@ -5,10 +5,9 @@ from typing import Any, Unpack
 
 import narwhals as nw
 import polars as pl
-from narwhals.typing import IntoFrame
 
 from lifeloop.lifecycle.coverage import FAR, covered, covering
-from lifeloop.lifecycle.frame import Lazy, collect, distinct
+from lifeloop.lifecycle.frame import Events, Lazy, collect, distinct
 from lifeloop.lifecycle.options import SMALL_CELL, Options, View, opened
 from lifeloop.lifecycle.rates import Z95, with_rate
 from lifeloop.lifecycle.tables import finished, members_of, on_grid
@@ -22,7 +21,7 @@ SCALES = {"csat": (1, 5), "nps": (0, 10)}
 
 
 def satisfaction(
-    events: IntoFrame,
+    events: Events,
     *,
     csat_types: Sequence[str] = ("csat",),
     nps_types: Sequence[str] = ("nps",),
@@ -101,7 +100,7 @@ def satisfaction(
 
 
 def referrals(
-    events: IntoFrame,
+    events: Events,
     *,
     activates: Sequence[str],
     times: int = 1,
