@@ -36,6 +36,7 @@ from lifeloop.model import Model, open_model
 from lifeloop.moment import Moment, moment
 from lifeloop.prepare import Cleaned
 from lifeloop.store import open_store
+from lifeloop.tables.upkeep import Refreshed, refresh
 
 
 def now_us() -> int:
@@ -339,6 +340,10 @@ class Lifeloop:
         """Return users per stage and the key metrics with their trend. See ``overview``."""
         source = tables.read_source(self.store, self.scenario, moment=self.moment())
         return tables.overview(source, **asked)
+
+    def daily(self) -> Refreshed:
+        """Bring the materialised daily state up to date and return it; see ``upkeep.refresh``."""
+        return refresh(self.store, self.scenario, self.home / "daily")
 
     def why(self, user_id: str, *, limit: int = 20) -> dict[str, Any]:
         """Return every move of a user between stages, and the newest events behind it."""

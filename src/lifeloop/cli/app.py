@@ -63,6 +63,7 @@ app.command("lifecycle")(lifecycle.lifecycle)
 app.command("metrics")(lifecycle.metrics)
 app.command("cohorts")(lifecycle.cohorts)
 app.command("users")(lifecycle.users)
+app.command("daily")(lifecycle.daily)
 
 app.command("evaluate")(evaluation.evaluate)
 

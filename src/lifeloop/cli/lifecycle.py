@@ -161,6 +161,28 @@ def users(
         write(found, as_json=as_json, as_csv=as_csv, picture=None, limit=limit, lang=said)
 
 
+def daily(folder: Folder = Path("."), as_json: AsJson = False) -> None:
+    """Bring the materialised daily state up to date: only users with news are computed again."""
+    import time
+
+    with opened(folder, as_json=as_json) as loop:
+        started = time.perf_counter()
+        found = loop.daily()
+    body = {
+        "how": found.how,
+        "why": found.why,
+        "users_touched": found.users_touched,
+        "users": len(found.daily.people),
+        "user_days": len(found.daily.days),
+        "seq": found.seq,
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    if as_json:
+        print_json(body)
+    else:
+        out.print(table("daily state", ["", ""], [[name, value] for name, value in body.items()]))
+
+
 def show_overview(overview: Any, *, lang: str) -> None:
     """Print users per stage and the key metrics."""
     from lifeloop.charts import words

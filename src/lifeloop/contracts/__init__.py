@@ -7,7 +7,7 @@ from lifeloop.contracts.answers import (
     Recommendations,
     StageResult,
 )
-from lifeloop.contracts.history import History, Snapshot
+from lifeloop.contracts.history import Changes, History, Snapshot
 from lifeloop.contracts.intake import IdentityReport, IngestReport, Reason
 from lifeloop.contracts.models import (
     Candidates,
@@ -27,6 +27,7 @@ __all__ = [
     "UNTIMED",
     "Bool",
     "Candidates",
+    "Changes",
     "Column",
     "ColumnKind",
     "Decision",

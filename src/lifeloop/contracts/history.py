@@ -33,6 +33,22 @@ class History:
 
 
 @dataclass(frozen=True, slots=True)
+class Changes:
+    """What a store learned after one sequence number, up to ``seq``.
+
+    ``events`` came since (``STORED_EVENT_SCHEMA``, people resolved as now known). ``people`` are
+    those whose earlier events changed hands or content: both sides of every new identity link,
+    and the owners of replaced order lines. ``before`` is how many of the earlier events are still
+    held: fewer than there were means that somebody was erased.
+    """
+
+    events: pl.DataFrame
+    people: tuple[str, ...]
+    seq: int
+    before: int
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The store as known at ``seq`` and up to event time ``as_of_us`` (exclusive bound: t < as_of).
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import polars as pl
 
-from lifeloop.contracts.history import History, Snapshot
+from lifeloop.contracts.history import Changes, History, Snapshot
 from lifeloop.contracts.intake import IdentityReport, IngestReport
 from lifeloop.contracts.policy import Decision
 from lifeloop.events.records import Item, QuarantinedRow, User
@@ -102,6 +102,14 @@ class Store(Protocol):
 
     def snapshot(self, *, as_of_us: int | None = None, seq: int | None = None) -> Snapshot:
         """Return everything known at ``seq`` with event time before ``as_of_us``."""
+        ...
+
+    def changes(self, *, after_seq: int) -> Changes:
+        """Return the events that came after ``after_seq``, and whose past changed."""
+        ...
+
+    def events_of(self, user_ids: Sequence[str], *, seq: int) -> pl.DataFrame:
+        """Return every event of these people as known at ``seq`` (``STORED_EVENT_SCHEMA``)."""
         ...
 
     def identify(self, anonymous_id: str, user_id: str, *, received_us: int) -> IdentityReport:

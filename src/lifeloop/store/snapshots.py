@@ -41,14 +41,19 @@ def _events(backend: Backend, *, as_of_us: int | None, seq: int) -> pl.DataFrame
     if as_of_us is not None:
         query = query.where(sa.or_(events.c.t_us.is_(None), events.c.t_us < bound(as_of_us)))
     frame = backend.frame(query, STORED_EVENT_SCHEMA)
+    frame = without_replaced(backend, frame, seq=seq)
+    return resolved(backend, frame, seq=seq).sort("user_id", "t_us", "seq")
+
+
+def without_replaced(backend: Backend, frame: pl.DataFrame, *, seq: int) -> pl.DataFrame:
+    """Return the events without order lines of which a newer version was known at ``seq``."""
     older = sa.select(superseded.c.seq).where(superseded.c.by_seq <= seq)
     replaced = backend.frame(older, {"seq": pl.Int64})
-    if replaced.height:
-        frame = frame.join(replaced, on="seq", how="anti")
-    return _resolved(backend, frame, seq=seq).sort("user_id", "t_us", "seq")
+    return frame.join(replaced, on="seq", how="anti") if replaced.height else frame
 
 
-def _resolved(backend: Backend, frame: pl.DataFrame, *, seq: int) -> pl.DataFrame:
+def resolved(backend: Backend, frame: pl.DataFrame, *, seq: int) -> pl.DataFrame:
+    """Return the events with ``user_id`` as the links known at ``seq`` say."""
     if not frame["user_id"].null_count():
         return frame
     schema = {"anonymous_id": pl.String, "linked": pl.String}

@@ -8,6 +8,7 @@ import polars as pl
 import sqlalchemy as sa
 
 from lifeloop.contracts import (
+    Changes,
     Decision,
     Head,
     History,
@@ -19,6 +20,7 @@ from lifeloop.contracts import (
 from lifeloop.events.records import ANONYMOUS_PREFIX, Item, User
 from lifeloop.store import (
     appending,
+    changes,
     clock,
     decisions,
     exclusive,
@@ -106,6 +108,14 @@ class SqlStore:
     def snapshot(self, *, as_of_us: int | None = None, seq: int | None = None) -> Snapshot:
         """Return everything known at ``seq`` with event time before ``as_of_us``."""
         return snapshots.take_snapshot(self._backend, as_of_us=as_of_us, seq=seq)
+
+    def changes(self, *, after_seq: int) -> Changes:
+        """Return the events that came after ``after_seq``, and whose past changed."""
+        return changes.changes_since(self._backend, after_seq)
+
+    def events_of(self, user_ids: Sequence[str], *, seq: int) -> pl.DataFrame:
+        """Return every event of these people as known at ``seq``."""
+        return changes.events_of(self._backend, user_ids, seq=seq)
 
     def identify(self, anonymous_id: str, user_id: str, *, received_us: int) -> IdentityReport:
         """Link an anonymous id to a user, once; raises ``IdentityRefused``."""

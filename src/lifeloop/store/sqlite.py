@@ -177,7 +177,8 @@ class SqliteBackend:
             self._writer.dispose()
 
     def _compiled(self, statement: sa.Select[Any]) -> tuple[str, tuple[Any, ...]]:
-        done = statement.compile(dialect=self._reader.dialect)
+        expanded = {"render_postcompile": True}  # lists of values, each in its place
+        done = statement.compile(dialect=self._reader.dialect, compile_kwargs=expanded)
         values = done.params
         return str(done), tuple(values[name] for name in done.positiontup or ())
 
