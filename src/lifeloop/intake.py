@@ -35,6 +35,7 @@ from lifeloop.events import (
 )
 from lifeloop.events.personal import pseudonymised, pseudonymised_raw
 from lifeloop.events.records import EVENT_SCHEMA, ITEM_SCHEMA, USER_SCHEMA
+from lifeloop.screening import with_crawlers
 from lifeloop.watch import FileWatch
 
 Kind = Literal["event", "item", "user"]
@@ -211,7 +212,7 @@ def record(
     frame = event_times(frame_of([parsed], EVENT_SCHEMA), received_us=received_us)
     if key is not None:
         frame = pseudonymised(frame, key=key)
-    return store.append(frame, received_us=received_us)
+    return store.append(with_crawlers(frame), received_us=received_us)
 
 
 def record_many(
@@ -252,7 +253,7 @@ def record_many(
         frame = event_times(frame_of(parsed, EVENT_SCHEMA), received_us=received_us)
         if key is not None:
             frame = pseudonymised(frame, key=key)
-        report += store.append(frame, received_us=received_us)
+        report += store.append(with_crawlers(frame), received_us=received_us)
     told = iter(report.outcomes)
     outcomes = (refused[at].reason if at in refused else next(told) for at in range(len(events)))
     return replace(report, outcomes=tuple(outcomes))
@@ -306,7 +307,7 @@ def _store_batch(store: Store, batch: Batch, kind: Kind, *, received_us: int) ->
         return report + store.put_items(batch.frame, received_us=received_us)
     if kind == "user":
         return report + store.put_users(batch.frame, received_us=received_us)
-    timed = event_times(batch.frame, received_us=received_us)
+    timed = event_times(with_crawlers(batch.frame), received_us=received_us)
     report += store.append(timed, received_us=received_us)
     untimed = timed["t_us"].is_null().to_numpy()
     if untimed.any():

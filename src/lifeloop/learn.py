@@ -16,6 +16,7 @@ from lifeloop.errors import BundleError, InputError, NoModel
 from lifeloop.model import Catalogue, TextReader, encode_items, material, save_model
 from lifeloop.models import FittedBlend, RatingModel, build, train_data
 from lifeloop.moment import Moment
+from lifeloop.screening import screened
 
 SCHEMA = 1
 
@@ -47,7 +48,7 @@ def train(
     """
     watch = _Watch()
     progress("read the store", 0, None)
-    snapshot = store.snapshot(as_of_us=moment.as_of_us)
+    snapshot = screened(store.snapshot(as_of_us=moment.as_of_us), scenario)
     found = material(snapshot, scenario)
     progress("read the store", 1, 1)
     if found.items.is_empty():

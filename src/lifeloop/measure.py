@@ -15,6 +15,7 @@ from lifeloop.lifecycle import StageDefinitions, stage_of, stages
 from lifeloop.model import encode_items, material
 from lifeloop.models import build
 from lifeloop.moment import Moment
+from lifeloop.screening import screened
 
 Protocol = Literal["loo", "time"]
 DEFAULT_MODELS = ("popularity", "lifeloop")
@@ -48,7 +49,7 @@ def measure(
     InputError
         Unknown model, or data that cannot be split this way (no times; one event per user).
     """
-    snapshot = store.snapshot(as_of_us=moment.as_of_us)
+    snapshot = screened(store.snapshot(as_of_us=moment.as_of_us), scenario)
     found = material(snapshot, scenario)
     interactions = found.interactions.filter(~pl.col("type").is_in(scenario.passive_types))
     content, content_ix, _, _ = encode_items(

@@ -17,6 +17,7 @@ from lifeloop.errors import BundleError, MissingExtra
 from lifeloop.events.records import ITEM_SCHEMA
 from lifeloop.models import FittedBlend, FittedRating, from_parts, to_parts
 from lifeloop.policy.masks import repeat_windows
+from lifeloop.screening import services
 from lifeloop.store.bundles import load_bundle, pack_texts, save_bundle, unpack_texts
 
 ALWAYS_FROM = np.iinfo(np.int64).min
@@ -122,8 +123,8 @@ class Model:
 def material(snapshot: Snapshot, scenario: Scenario) -> Material:
     """Return the evidence of liking and the catalogue, items known only from events included.
 
-    Bots are out; an event weighs what its type says (``[events.<type>] weight``), and a rating
-    below the type's ``rating_from`` weighs nothing.
+    Bots are out, and services (postage, fees) are no items; an event weighs what its type says
+    (``[events.<type>] weight``), and a rating below the type's ``rating_from`` weighs nothing.
     """
     types = scenario.events
     weights = pl.DataFrame(
@@ -134,8 +135,11 @@ def material(snapshot: Snapshot, scenario: Scenario) -> Material:
         },
         schema={"type": pl.String, "weight": pl.Float32, "rating_from": pl.Float64},
     )
+    no_items = services(snapshot, scenario)
     events = snapshot.events.filter(
-        pl.col("item_id").is_not_null() & pl.col("is_bot").ne_missing(True)
+        pl.col("item_id").is_not_null()
+        & pl.col("is_bot").ne_missing(True)
+        & ~pl.col("item_id").is_in(no_items)
     )
     disliked = pl.col("rating").is_not_null() & (pl.col("rating") < pl.col("rating_from"))
     interactions = events.join(weights, on="type", how="left", maintain_order="left").select(
@@ -151,10 +155,12 @@ def material(snapshot: Snapshot, scenario: Scenario) -> Material:
         .alias("weight"),
         "rating",
     )
-    known = snapshot.items
+    known = snapshot.items.filter(~pl.col("item_id").is_in(no_items))
     seen = interactions["item_id"].unique()
     missing = seen.filter(~seen.is_in(known["item_id"].implode())).sort()
     notes = []
+    if no_items:
+        notes.append(f"services, which are not recommended: {', '.join(no_items[:20])}")
     if len(missing):
         bare = pl.DataFrame({"item_id": missing}).with_columns(
             pl.lit(None, dtype=dtype).alias(name)

@@ -9,6 +9,7 @@ from lifeloop.contracts import Store
 from lifeloop.lifecycle import StageDefinitions, observable
 from lifeloop.lifecycle import stages as stages_of
 from lifeloop.moment import Moment
+from lifeloop.screening import screened
 
 ORDER = (
     "acquisition",
@@ -25,7 +26,7 @@ ORDER = (
 
 def stage_table(store: Store, scenario: Scenario, *, moment: Moment) -> pl.DataFrame:
     """Return one row per user with the stage at ``moment`` (``lifecycle.STAGE_SCHEMA``)."""
-    events = store.snapshot(as_of_us=moment.as_of_us).events
+    events = screened(store.snapshot(as_of_us=moment.as_of_us), scenario).events
     return stages_of(
         events.filter(pl.col("t_us").is_not_null()),
         definitions=StageDefinitions.of(scenario),

@@ -25,6 +25,11 @@ def with_context(events: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def user_agents(context: pl.Series) -> pl.Series:
+    """Return the user agent that each context names, null where it names none [n]."""
+    return _text(context, _keys(context).get("user_agent"))
+
+
 def _keys(context: pl.Series) -> dict[str, str]:
     """Return what is looked for -> its JSON path."""
     found: dict[str, str] = {}

@@ -4,9 +4,10 @@ from functools import cache
 
 import polars as pl
 
-from lifeloop.prepare.step import Step, nowhere, of
+from lifeloop.prepare.step import Step, of
 
 _MINUTE_US, _HOUR_US, _DAY_US = 60_000_000, 3_600_000_000, 86_400_000_000
+_HALF_HOUR_US, _HALF_DAY_US = 30 * _MINUTE_US, 12 * _HOUR_US
 _REGULAR = 0.02
 
 
@@ -33,41 +34,17 @@ def bots_by_behaviour(
 
     An action is an event, or a whole order: an invoice of 500 lines is one. A visitor is a bot
     with more than ``per_minute`` actions in one minute, or active in ``hours_per_day`` hours of
-    one day, or with at least ``regular_gaps`` pauses whose standard deviation is under 2% of
-    their mean.
+    one day, or with at least ``regular_gaps`` pauses, half a day long at most on average, whose
+    standard deviation is under 2% of their mean.
 
     Returns
     -------
     Step
         Found: all events of those visitors; counts: visitors by each rule.
     """
-    timed = lines.filter(pl.col("t_us").is_not_null() & pl.col("visitor").is_not_null())
-    if timed.is_empty():
-        return Step("bots_by_behaviour", nowhere(lines.height), "no event has a time")
-    orders = timed.filter(pl.col("is_line")).unique(["visitor", "order_id", "t_us"])
-    actions = pl.concat(
-        [f.select("visitor", "t_us") for f in (orders, timed.filter(~pl.col("is_line")))]
-    ).sort("visitor", "t_us")
-    fast = _over(actions, _MINUTE_US, per_minute + 1)
-    hours = actions.select(
-        "visitor", day=pl.col("t_us") // _DAY_US, hour=pl.col("t_us") // _HOUR_US
-    ).unique()
-    awake = hours.group_by("visitor", "day").len().filter(pl.col("len") >= hours_per_day)
-    gaps = actions.with_columns(gap=pl.col("t_us").diff().over("visitor")).drop_nulls("gap")
-    regular = (
-        gaps.group_by("visitor")
-        .agg(n=pl.len(), mean=pl.col("gap").mean(), spread=pl.col("gap").std())
-        .filter(
-            (pl.col("n") >= regular_gaps)
-            & (pl.col("mean") > 0)
-            & (pl.col("spread") < _REGULAR * pl.col("mean"))
-        )
+    rules = behaves_as_bot(
+        lines, per_minute=per_minute, hours_per_day=hours_per_day, regular_gaps=regular_gaps
     )
-    rules = {
-        "too fast": set(fast.to_list()),
-        "never asleep": set(awake["visitor"].to_list()),
-        "regular as a clock": set(regular["visitor"].to_list()),
-    }
     bots = sorted(set().union(*rules.values()))
     found = of(lines, pl.col("visitor").is_in(bots))
     return Step(
@@ -79,6 +56,45 @@ def bots_by_behaviour(
         counts={f"visitors {rule}": len(who) for rule, who in rules.items()},
         shown=("line", "visitor", "type", "item_id"),
     )
+
+
+def behaves_as_bot(
+    lines: pl.DataFrame, *, per_minute: int, hours_per_day: int, regular_gaps: int
+) -> dict[str, set[str]]:
+    """Return rule -> the visitors that break it; see ``bots_by_behaviour``.
+
+    Parameters
+    ----------
+    lines : DataFrame
+        ``visitor``, ``t_us``, ``order_id``, ``is_line``.
+    """
+    timed = lines.filter(pl.col("t_us").is_not_null() & pl.col("visitor").is_not_null())
+    orders = timed.filter(pl.col("is_line")).unique(["visitor", "order_id", "t_us"])
+    actions = pl.concat(
+        [f.select("visitor", "t_us") for f in (orders, timed.filter(~pl.col("is_line")))]
+    ).sort("visitor", "t_us")
+    # Dates without a time of day all fall on one instant, which is no haste.
+    clocked = actions.filter(pl.col("t_us") % _HALF_HOUR_US != 0)
+    fast = _over(clocked, _MINUTE_US, per_minute + 1)
+    hours = actions.select(
+        "visitor", day=pl.col("t_us") // _DAY_US, hour=pl.col("t_us") // _HOUR_US
+    ).unique()
+    awake = hours.group_by("visitor", "day").len().filter(pl.col("len") >= hours_per_day)
+    gaps = actions.with_columns(gap=pl.col("t_us").diff().over("visitor")).drop_nulls("gap")
+    regular = (
+        gaps.group_by("visitor")
+        .agg(n=pl.len(), mean=pl.col("gap").mean(), spread=pl.col("gap").std())
+        .filter(
+            (pl.col("n") >= regular_gaps)
+            & pl.col("mean").is_between(1, _HALF_DAY_US)  # once a day may be a habit, or a date
+            & (pl.col("spread") < _REGULAR * pl.col("mean"))
+        )
+    )
+    return {
+        "too fast": set(fast.to_list()),
+        "never asleep": set(awake["visitor"].to_list()),
+        "regular as a clock": set(regular["visitor"].to_list()),
+    }
 
 
 @cache

@@ -11,6 +11,7 @@ from lifeloop.errors import InputError
 from lifeloop.lifecycle import StageDefinitions, observable
 from lifeloop.lifecycle.calendar import date_of, day_of
 from lifeloop.moment import Moment
+from lifeloop.screening import screened
 
 COLUMNS = (
     "event_id", "seq", "user_id", "t_us", "type", "item_id", "order_id", "line_id", "value",
@@ -74,7 +75,8 @@ class Source:
 
 def read_source(store: Store, scenario: Scenario, *, moment: Moment) -> Source:
     """Return everything that tables need of a store, as known at ``moment``."""
-    return source_of(store.snapshot(as_of_us=moment.as_of_us), scenario, moment=moment)
+    snapshot = screened(store.snapshot(as_of_us=moment.as_of_us), scenario)
+    return source_of(snapshot, scenario, moment=moment)
 
 
 def source_of(snapshot: Snapshot, scenario: Scenario, *, moment: Moment) -> Source:
