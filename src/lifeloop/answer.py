@@ -192,8 +192,14 @@ def answered(
     may: Combined,
     *,
     k: int,
+    logged: bool = True,
 ) -> Recommendations:
-    """Return the whole answer, with what is missing said."""
+    """Return the whole answer, with what is missing said.
+
+    A slate whose propensities are not in the log has none in the answer either.
+    """
+    if not logged or decision.propensities is None:
+        rows = tuple(replace(row, propensity=None) for row in rows)
     short = say_shortfall(may, asked=k, got=len(rows))
     return Recommendations(
         user_id=decision.user_id,
@@ -203,7 +209,8 @@ def answered(
         bundle=decision.bundle,
         fallback=chosen.fallback,
         shortfall=short,
-        logged=True,
+        logged=logged,
+        level=decision.level,
     )
 
 
@@ -218,11 +225,14 @@ def untrained(request: Request, *, stage: str, why: str) -> Recommendations:
         fallback="no_model",
         shortfall=why,
         logged=False,
+        level="none",
     )
 
 
-def similar(model: Model, item_id: str, *, k: int) -> tuple[Recommendation, ...]:
+def similar(model: Model, item_id: str, *, k: int, as_of_us: int) -> tuple[Recommendation, ...]:
     """Return the items the blend ranks best for somebody who used only this one, without titles.
+
+    Only items that may be shown at ``as_of_us`` are among them.
 
     Raises
     ------
@@ -236,7 +246,8 @@ def similar(model: Model, item_id: str, *, k: int) -> tuple[Recommendation, ...]
             got=item_id,
             hint="check the id; an item imported since then is known after `lifeloop train`",
         )
-    others = np.ones(model.catalogue.n_items, np.bool_)
+    held = model.catalogue
+    others = (held.from_us <= as_of_us) & (as_of_us < held.until_us) & held.in_stock
     others[ix] = False
     scored = model.blend.scored(queries([[ix]]))
     found = scored.retrieve(k, allowed=others)

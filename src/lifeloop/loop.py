@@ -1,6 +1,7 @@
 """The two walks, written out: the life of one event, the life of one request. Calls only."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import time_ns
 from types import TracebackType
@@ -11,6 +12,7 @@ from lifeloop.arrival import opened_preset
 from lifeloop.config import Scenario
 from lifeloop.contracts import (
     UNTIMED,
+    Decision,
     Head,
     History,
     IdentityReport,
@@ -31,12 +33,14 @@ from lifeloop.events.datasets import Part
 from lifeloop.events.personal import pseudonym
 from lifeloop.home import Home, project_key
 from lifeloop.lifecycle import StageDefinitions, stage_of
+from lifeloop.live import Live
 from lifeloop.measure import measure
 from lifeloop.model import Model, open_model
 from lifeloop.moment import Moment, moment
 from lifeloop.prepare import Cleaned
 from lifeloop.store import open_store
 from lifeloop.tables.upkeep import Refreshed, refresh
+from lifeloop.wishes import ANYTHING, Facts, Wishes, narrowed
 
 
 def now_us() -> int:
@@ -64,7 +68,9 @@ class Lifeloop:
         self.home = home
         self._clock = clock
         self._definitions = StageDefinitions.of(scenario)
-        self._model: Model | None = None
+        self.live = Live(home / "bundles", rules=scenario.recommend)
+        self.facts = Facts(store.catalogue)
+        self.log: Callable[[Decision], bool] = self._logged
 
     @classmethod
     def open(
@@ -246,8 +252,9 @@ class Lifeloop:
 
     def activate(self, bundle: str) -> None:
         """Make a bundle the active one, if it opens."""
-        self._model = open_model(self.home / "bundles", bundle)
+        model = open_model(self.home / "bundles", bundle)
         self.store.activate(bundle, at_us=self._clock())
+        self.live.put(model)
 
     def rollback(self) -> str:
         """Go back to the bundle that was active before the present one; return it."""
@@ -262,7 +269,13 @@ class Lifeloop:
     # ---------------------------------------------------------------- the life of one request
 
     def recommend(
-        self, user_id: str, k: int = 10, context: Mapping[str, Any] | None = None
+        self,
+        user_id: str,
+        k: int = 10,
+        context: Mapping[str, Any] | None = None,
+        *,
+        wishes: Wishes = ANYTHING,
+        session: History | None = None,
     ) -> Recommendations:
         """Return at most k items for a user (or ``anon:<anonymous id>``), each with its reason.
 
@@ -271,6 +284,10 @@ class Lifeloop:
         ``items`` (ids just looked at); the rest is logged. The decision is logged, durably,
         before it is answered.
 
+        ``wishes`` narrows what may be shown; a caller's own candidates (``wishes.only``) were
+        not drawn, so that slate has no propensities. ``session`` stands in for the stored
+        history.
+
         Raises
         ------
         InputError
@@ -278,7 +295,7 @@ class Lifeloop:
         """
         request.check(user_id, k, context)
         head = self.store.head()
-        history = self.store.histories([user_id])[0]
+        history = self.store.histories([user_id])[0] if session is None else session
         asking = request.Request.of(
             user_id,
             context,
@@ -288,12 +305,13 @@ class Lifeloop:
         )
         place = self._place(history, head, as_of_us=asking.t_us)
         try:
-            model = self.model(head.bundle)
+            current = self.live.current(self.store, head)
         except NoModel as error:
             return answer.untrained(asking, stage=place.stage, why=str(error))
-        scenario = self.scenario
+        model, scenario = current.model, self.scenario
         asked = request.ask(model, history, scenario=scenario, request=asking)
         may = request.eligible(model.catalogue, history, scenario=scenario, as_of_us=asking.t_us)
+        may = narrowed(may, wishes, current, self.facts)
         chosen, state = answer.choose_slate(
             model, asked, may, k=k, scenario=scenario, request=asking, stage=place.stage
         )
@@ -305,16 +323,22 @@ class Lifeloop:
             request=asking,
             log_candidates=scenario.recommend.log_candidates,
         )
-        self.store.log_decision(decision)
+        if wishes.only is not None:
+            decision = replace(decision, propensities=None, level="rerank")
+        logged = self.log(decision)
         items = self.store.items(answer.to_name(model, asked, chosen))
         rows = answer.recommendations_of(
             model, asked, chosen, items=items, scenario=scenario, stage=place.stage
         )
-        return answer.answered(rows, decision, chosen, may, k=k)
+        return answer.answered(rows, decision, chosen, may, k=k, logged=logged)
+
+    def _logged(self, decision: Decision) -> bool:
+        self.store.log_decision(decision)
+        return True
 
     def similar(self, item_id: str, k: int = 10) -> tuple[Recommendation, ...]:
         """Return items like this one, by use and by content. Raises ``UnknownId``."""
-        found = answer.similar(self.model(), item_id, k=k)
+        found = answer.similar(self.model(), item_id, k=k, as_of_us=self.moment().as_of_us)
         return answer.titled(found, self.store.items([row.item_id for row in found]))
 
     def predict(self, user_id: str, item_id: str) -> Prediction:
@@ -374,9 +398,5 @@ class Lifeloop:
 
     def model(self, active: str | None = None) -> Model:
         """Return the active bundle (or the one named), opened; swaps when another is active."""
-        active = active or self.store.active_bundle()
-        if active is None:
-            raise NoModel("nothing has been trained yet", hint="lifeloop train")
-        if self._model is None or self._model.bundle != active:
-            self._model = open_model(self.home / "bundles", active)
-        return self._model
+        head = self.store.head()
+        return self.live.current(self.store, replace(head, bundle=active or head.bundle)).model

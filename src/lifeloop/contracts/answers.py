@@ -39,7 +39,9 @@ class Recommendations(Sequence[Recommendation]):
     """A slate as answered: iterate over it for the recommendations.
 
     ``fallback`` is None for a personal slate, else the named fallback (``no_history``, …);
-    ``shortfall`` says why there are fewer than asked; ``logged`` whether the decision is kept.
+    ``shortfall`` says why there are fewer than asked; ``logged`` whether the decision is kept;
+    ``level`` how the slate came about (``full``, a named fallback, ``rerank``,
+    ``cached``, ``popularity`` or ``none``).
     """
 
     user_id: str
@@ -50,6 +52,7 @@ class Recommendations(Sequence[Recommendation]):
     fallback: str | None
     shortfall: str | None
     logged: bool
+    level: str = "full"
 
     def __len__(self) -> int:
         return len(self.items)

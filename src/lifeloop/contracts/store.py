@@ -15,12 +15,16 @@ from lifeloop.events.records import Item, QuarantinedRow, User
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where the store stands: what every request asks first, in one read."""
+    """Where the store stands: what every request asks first, in one read.
+
+    ``items_seq`` is the number of the newest version of any item.
+    """
 
     seq: int
     first_event_us: int | None
     last_event_us: int | None
     bundle: str | None
+    items_seq: int
 
 
 class Kept(Protocol):
@@ -96,8 +100,16 @@ class Store(Protocol):
         """Return the version of each item known at ``seq``."""
         ...
 
+    def catalogue(self, *, seq: int | None = None) -> pl.DataFrame:
+        """Return every item (``ITEM_SCHEMA``) in the version known at ``seq``."""
+        ...
+
     def items_since(self, seq: int) -> list[Item]:
         """Return the items that changed after ``seq``, each as it is now."""
+        ...
+
+    def newest_items(self, n: int) -> list[Item]:
+        """Return the items behind the ``n`` last changes, newest first."""
         ...
 
     def snapshot(self, *, as_of_us: int | None = None, seq: int | None = None) -> Snapshot:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
+import anyio
 import anyio.to_thread
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -21,9 +22,12 @@ from lifeloop.serve.service import Service
 from lifeloop.serve.settings import ServeSettings
 
 VERSION = "1"
+REPLAY_EVERY_S = 1.0
 
 
-def create_app(loop: Lifeloop, *, settings: ServeSettings | None = None) -> FastAPI:
+def create_app(
+    loop: Lifeloop, *, settings: ServeSettings | None = None, where: str | None = None
+) -> FastAPI:
     """Return the application over an open ``Lifeloop``, which stays the caller's to close.
 
     Parameters
@@ -32,19 +36,25 @@ def create_app(loop: Lifeloop, *, settings: ServeSettings | None = None) -> Fast
         Shared by all requests of this process.
     settings : ServeSettings, optional
         Limits.
+    where : str, optional
+        What ``Lifeloop.open`` was given, for the process that trains; default: the folder.
 
     Returns
     -------
     FastAPI
         An ASGI application; ``app.state.service`` is what its routes are given.
     """
-    service = Service(loop, settings or ServeSettings())
+    service = Service(loop, settings or ServeSettings(), where=where)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = service.settings.threads
         logs.note("started")
-        yield
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_replaying, service)
+            yield
+            tasks.cancel_scope.cancel()
+        service.close()
         logs.note("stopped")
 
     app = FastAPI(
@@ -59,10 +69,16 @@ def create_app(loop: Lifeloop, *, settings: ServeSettings | None = None) -> Fast
     )
     app.state.service = service
     for router in ROUTERS:
-        app.include_router(router)
+        app.router.routes.extend(router.routes)  # flat: every route is there to be looked at
     app.router.routes.append(events.ROUTE)
     app.add_middleware(cast(Any, Gate), service=service)
     return app
+
+
+async def _replaying(service: Service) -> None:
+    while True:
+        await anyio.to_thread.run_sync(service.replay)
+        await anyio.sleep(REPLAY_EVERY_S)
 
 
 def document(app: FastAPI) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def make_app() -> FastAPI:
     told = msgspec.json.decode(os.environ[VARIABLE])
     logs.start(level=told["log_level"])
     loop = Lifeloop.open(told["where"])
-    app = create_app(loop, settings=ServeSettings(**told["settings"]))
+    app = create_app(loop, settings=ServeSettings(**told["settings"]), where=told["where"])
     inner = app.router.lifespan_context
 
     @asynccontextmanager

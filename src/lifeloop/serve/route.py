@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 from urllib.parse import unquote
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
 from fastapi.routing import APIRoute
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
@@ -23,6 +23,10 @@ def service_of(request: Request) -> Service:
 
 Open = Annotated[Service, Depends(service_of)]
 """Parameter type of a route that needs the service."""
+
+
+Id = Annotated[str, Path(min_length=1, description="percent-encoded; a slash is %2F")]
+"""Parameter type of an id in a path."""
 
 
 def needs(role: Role) -> Any:

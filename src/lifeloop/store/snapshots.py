@@ -24,15 +24,20 @@ def take_snapshot(backend: Backend, *, as_of_us: int | None, seq: int | None) ->
     with backend.read() as con:
         newest = clock.newest(con)
     known = newest if seq is None else min(seq, newest)
-    items_frame = backend.frame(known_at(ITEMS, known), {**ITEM_SCHEMA, "categories": pl.String})
     return Snapshot(
         events=_events(backend, as_of_us=as_of_us, seq=known),
         users=backend.frame(known_at(USERS, known), USER_SCHEMA),
-        items=items_frame.with_columns(
-            pl.col("categories").str.json_decode(pl.List(pl.String))
-        ).select(list(ITEM_SCHEMA)),
+        items=items_known(backend, seq=known),
         as_of_us=as_of_us,
         seq=known,
+    )
+
+
+def items_known(backend: Backend, *, seq: int | None) -> pl.DataFrame:
+    """Return every item in the version known at ``seq``, ordered by id."""
+    frame = backend.frame(known_at(ITEMS, seq), {**ITEM_SCHEMA, "categories": pl.String})
+    return frame.with_columns(pl.col("categories").str.json_decode(pl.List(pl.String))).select(
+        list(ITEM_SCHEMA)
     )
 
 

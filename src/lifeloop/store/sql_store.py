@@ -37,7 +37,11 @@ from lifeloop.store.kept import SqlKept
 
 _AT = tables.clock.c
 _HEAD = sa.select(
-    _AT.seq, _AT.first_event_us, _AT.last_event_us, registry.newest_activation().label("bundle")
+    _AT.seq,
+    _AT.first_event_us,
+    _AT.last_event_us,
+    registry.newest_activation().label("bundle"),
+    versions.newest_item().label("items_seq"),
 )
 
 
@@ -101,9 +105,17 @@ class SqlStore:
         """Return the version of each item known at ``seq``."""
         return versions.read_items(self._backend, item_ids, seq=seq)
 
+    def catalogue(self, *, seq: int | None = None) -> pl.DataFrame:
+        """Return every item in the version known at ``seq``."""
+        return snapshots.items_known(self._backend, seq=seq)
+
     def items_since(self, seq: int) -> list[Item]:
         """Return the items that changed after ``seq``, each as it is now."""
         return versions.items_since(self._backend, seq)
+
+    def newest_items(self, n: int) -> list[Item]:
+        """Return the items behind the ``n`` last changes, newest first."""
+        return versions.newest_items(self._backend, n)
 
     def snapshot(self, *, as_of_us: int | None = None, seq: int | None = None) -> Snapshot:
         """Return everything known at ``seq`` with event time before ``as_of_us``."""

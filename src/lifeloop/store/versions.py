@@ -98,10 +98,29 @@ def items_since(backend: Backend, seq: int) -> list[Item]:
     return [Item(**_fields(dict(zip(ITEM_SCHEMA, row, strict=True)))) for row in newest.values()]
 
 
+def newest_items(backend: Backend, n: int) -> list[Item]:
+    """Return the ``n`` items that changed last, newest first, each as it is now."""
+    with backend.hot() as fetch:
+        found = fetch(_NEWEST, {"n": n})
+    newest = {row[0]: row for row in reversed(found)}
+    rows = sorted(newest.values(), key=lambda row: -int(row[-1]))
+    return [Item(**_fields(dict(zip(ITEM_SCHEMA, row, strict=False)))) for row in rows]
+
+
+def newest_item() -> sa.ScalarSelect[int]:
+    """Return the number of the newest version of any item, 0 when there is none."""
+    return sa.select(sa.func.coalesce(sa.func.max(items.c.seq), 0)).scalar_subquery()
+
+
 _SINCE = (
     sa.select(*(items.c[name] for name in ITEM_SCHEMA))
     .where(items.c.seq > sa.bindparam("after"))
     .order_by(items.c.seq)
+)
+_NEWEST = (
+    sa.select(*(items.c[name] for name in ITEM_SCHEMA), items.c.seq)
+    .order_by(items.c.seq.desc())
+    .limit(sa.bindparam("n"))
 )
 
 

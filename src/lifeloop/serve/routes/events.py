@@ -9,12 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from lifeloop import intake
 from lifeloop.contracts import IngestReport
 from lifeloop.serve import body
 from lifeloop.serve.problems import Problem
 from lifeloop.serve.route import allow, service_of
-from lifeloop.serve.service import Service
 from lifeloop.serve.settings import ServeSettings
 
 NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
@@ -28,25 +26,11 @@ async def events(request: Request) -> Response:
     service = service_of(request)
     raw = await body.read(request, service.settings)
     rows = _rows(raw, request.headers.get("content-type", ""), service.settings)
-    report = await anyio.to_thread.run_sync(_store, service, rows)
+    report = await anyio.to_thread.run_sync(service.record, rows)
     status = 202 if report.accepted + report.duplicate or not rows else 422
     return Response(
         msgspec.json.encode(_told(report)), status_code=status, media_type="application/json"
     )
-
-
-def _store(service: Service, rows: Sequence[Any]) -> IngestReport:
-    loop = service.loop
-    report = intake.record_many(
-        loop.store,
-        rows,
-        scenario=loop.scenario,
-        received_us=service.now_us(),
-        key=loop.id_key(),
-    )
-    for outcome in ("accepted", "duplicate", "rejected"):
-        service.metrics.events(outcome, getattr(report, outcome))
-    return report
 
 
 def _rows(raw: bytes, content_type: str, limits: ServeSettings) -> Sequence[Any]:

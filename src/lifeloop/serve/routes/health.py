@@ -1,5 +1,6 @@
 """Is it alive, is it ready, what does it count, what does it offer."""
 
+from importlib import resources
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -8,6 +9,8 @@ from starlette.responses import JSONResponse, Response
 from lifeloop.errors import LifeloopError
 from lifeloop.serve.metrics import CONTENT_TYPE
 from lifeloop.serve.route import JsonRoute, Open, needs
+
+_SCRIPT = resources.files("lifeloop.serve").joinpath("lifeloop.js").read_bytes()
 
 router = APIRouter(route_class=JsonRoute, tags=["service"])
 
@@ -27,6 +30,16 @@ def readyz(service: Open) -> Response:
         after = {"retry-after": str(service.settings.retry_after_s)}
         return JSONResponse({"status": "no store"}, status_code=503, headers=after)
     return JSONResponse({"status": "ready", "model": head.bundle is not None})
+
+
+@router.get("/lifeloop.js", include_in_schema=False)
+async def script() -> Response:
+    """Return the script with which a page sends what happens on it."""
+    headers = {
+        "cache-control": "public, max-age=3600",
+        "cross-origin-resource-policy": "cross-origin",
+    }
+    return Response(_SCRIPT, media_type="text/javascript", headers=headers)
 
 
 @router.get("/metrics", dependencies=[needs("read")], response_class=Response)
