@@ -166,7 +166,9 @@ def _import(
                 if kind == "event" and number == 0:
                     _refuse_transposed(store, batch.frame)
                 report += watch.see(batch)
-                report += _store_batch(store, batch, kind, received_us=clock())
+                stored = _store_batch(store, batch, kind, received_us=clock())
+                # One id per row of a file of any length would outgrow memory.
+                report += replace(stored, event_ids=(), outcomes=())
                 progress(step, batch.bytes_read, batch.bytes_total or None)
         except LifeloopError as error:
             vars(error)["report"] = report
