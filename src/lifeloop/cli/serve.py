@@ -29,14 +29,18 @@ def serve(
 ) -> None:
     """Serve the REST API until stopped; the first run prints an admin key once."""
     from lifeloop.loop import now_us
-    from lifeloop.serve.process import first_key, run
+    from lifeloop.serve.process import first_account, first_key, run
     from lifeloop.serve.settings import ServeSettings
 
     with opened(folder) as loop:
         text = first_key(loop, at_us=now_us())
+        account = first_account(loop, at_us=now_us())
     if text is not None:
         out.print("first run: this admin key is shown once and cannot be read again")
         out.print(text, markup=False, highlight=False, soft_wrap=True)
+    if account is not None:
+        out.print(f"first run: sign in at /login as {account[0]} with this password, shown once")
+        out.print(account[1], markup=False, highlight=False, soft_wrap=True)
     out.print(f"listening on http://{host}:{port} with {workers} workers", highlight=False)
     with failing_well():
         run(
@@ -97,6 +101,52 @@ def keys_revoke(key_id: KeyId, folder: Folder = Path("."), as_json: AsJson = Fal
         print_json({"revoked": key_id})
     else:
         out.print(f"revoked {key_id}")
+
+
+def accounts_create(
+    name: Annotated[str, typer.Argument(help="name of the account")],
+    folder: Folder = Path("."),
+    as_json: AsJson = False,
+) -> None:
+    """Make an account of the dashboard, or give it a new password; it is printed once."""
+    from lifeloop.loop import now_us
+    from lifeloop.serve import signin
+
+    with opened(folder, as_json=as_json) as loop:
+        password = signin.create_account(loop.store.kept, name, at_us=now_us())
+    if as_json:
+        print_json({"account": name, "password": password})
+        return
+    out.print(f"account {name}, password shown once:")
+    out.print(password, markup=False, highlight=False, soft_wrap=True)
+
+
+def accounts_list(folder: Folder = Path("."), as_json: AsJson = False) -> None:
+    """List the accounts of the dashboard."""
+    from lifeloop.serve import signin
+
+    with opened(folder, as_json=as_json) as loop:
+        names = signin.accounts(loop.store.kept)
+    if as_json:
+        print_json({"accounts": names})
+        return
+    out.print(table(f"{len(names)} accounts", ["name"], [[name] for name in names]))
+
+
+def accounts_remove(
+    name: Annotated[str, typer.Argument(help="name of the account")],
+    folder: Folder = Path("."),
+    as_json: AsJson = False,
+) -> None:
+    """Remove an account of the dashboard and end its sessions."""
+    from lifeloop.serve import signin
+
+    with opened(folder, as_json=as_json) as loop:
+        signin.remove_account(loop.store.kept, name)
+    if as_json:
+        print_json({"removed": name})
+    else:
+        out.print(f"removed {name}")
 
 
 def _show(key: "Key", text: str, *, as_json: bool) -> None:

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from lifeloop.errors import LifeloopError
 from lifeloop.loop import Lifeloop
 from lifeloop.serve import logs, problems
+from lifeloop.serve.dashboard import PAGES
 from lifeloop.serve.gate import Gate
 from lifeloop.serve.problems import Problem
 from lifeloop.serve.routes import ROUTERS, events
@@ -68,7 +69,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.service = service
-    for router in ROUTERS:
+    for router in (*ROUTERS, *PAGES):
         app.router.routes.extend(router.routes)  # flat: every route is there to be looked at
     app.router.routes.append(events.ROUTE)
     app.add_middleware(cast(Any, Gate), service=service)

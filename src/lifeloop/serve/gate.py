@@ -7,9 +7,11 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any, cast
 from urllib.parse import parse_qs, quote
 
+import anyio.to_thread
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lifeloop.serve import keys, logs, problems
+from lifeloop.serve import keys, logs, problems, signin
 from lifeloop.serve.problems import Problem
 from lifeloop.serve.service import Service
 
@@ -18,6 +20,9 @@ OPEN = frozenset({"/healthz", "/readyz", "/lifeloop.js"})
 
 PAGES = ("/dashboard", "/login", "/logout")
 """Paths of people, who sign in (``lifeloop.serve.signin``) and hold no key."""
+
+FREE = "/login"
+STATIC = "/dashboard/static/"
 
 EVENTS = "/v1/events"
 
@@ -53,7 +58,10 @@ class Gate:
         asked = _Asked(scope)
         answer = _Answer(send, asked, self._service.settings.origins)
         try:
-            self._admit(asked)
+            if asked.of_people:
+                await anyio.to_thread.run_sync(self._sign_in, asked)
+            else:
+                self._admit(asked)
             await self._app(scope, receive, answer.send)
         except Exception as error:
             if not isinstance(error, Problem):
@@ -66,7 +74,7 @@ class Gate:
             self._told(asked, answer)
 
     def _admit(self, asked: "_Asked") -> None:
-        if asked.path in OPEN or asked.method == "OPTIONS" or asked.path.startswith(PAGES):
+        if asked.path in OPEN or asked.method == "OPTIONS":
             return
         service, now_s = self._service, time.monotonic()
         if service.refusals.empty(asked.address, now_s=now_s):
@@ -86,6 +94,23 @@ class Gate:
             raise _too_many(wait_s)
         asked.scope["state"]["key"] = key
         asked.key_id = key.id
+
+    def _sign_in(self, asked: "_Asked") -> None:
+        """Let people who are signed in to the pages; send others to the form."""
+        if asked.path == FREE or asked.path.startswith(STATIC):
+            return
+        session = signin.session_of(
+            self._service.loop.store.kept, asked.cookie, at_us=self._service.now_us()
+        )
+        asked.scope["state"]["session"] = session
+        if session is None:
+            goal = quote(asked.path, safe="/%")
+            raise Problem(
+                303,
+                "sign in first",
+                headers={"location": f"/login?next={goal}"},
+                error="sign-in",
+            )
 
     def _told(self, asked: "_Asked", answer: "_Answer") -> None:
         seconds = time.perf_counter() - asked.started
@@ -123,6 +148,17 @@ class _Asked:
         self.key_id: str | None = None
 
     @property
+    def of_people(self) -> bool:
+        """Whether this is a page, or part of one."""
+        return any(self.path == page or self.path.startswith(f"{page}/") for page in PAGES)
+
+    @property
+    def cookie(self) -> str | None:
+        """The token of the session."""
+        jar = cookie_parser(self.headers.get(b"cookie", b"").decode("latin-1"))
+        return jar.get(signin.COOKIE)
+
+    @property
     def key(self) -> str | None:
         scheme, _, token = self.headers.get(b"authorization", b"").decode("latin-1").partition(" ")
         if scheme.lower() == "bearer":
@@ -148,7 +184,7 @@ class _Answer:
         """Pass one message on."""
         if message["type"] == "http.response.start":
             self.status = cast(int, message["status"])
-            page = self._asked.path.startswith(PAGES)
+            page = self._asked.of_people
             held = {name.lower() for name, _ in message.get("headers", [])}
             more = [
                 *_HEADERS,

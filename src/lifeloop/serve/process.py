@@ -16,7 +16,7 @@ from granian.http import HTTP1Settings
 from granian.server import Server
 
 from lifeloop.loop import Lifeloop
-from lifeloop.serve import keys, logs
+from lifeloop.serve import keys, logs, signin
 from lifeloop.serve.app import create_app
 from lifeloop.serve.metrics import FOLDER
 from lifeloop.serve.settings import ServeSettings
@@ -88,6 +88,14 @@ def make_app() -> FastAPI:
 
     app.router.lifespan_context = lifespan
     return app
+
+
+def first_account(loop: Lifeloop, *, at_us: int) -> tuple[str, str] | None:
+    """Make the first account of a dashboard that has none: its name, its password."""
+    with loop.store.exclusive("first-account", wait_s=10.0):
+        if signin.accounts(loop.store.kept):
+            return None
+        return "admin", signin.create_account(loop.store.kept, "admin", at_us=at_us)
 
 
 def first_key(loop: Lifeloop, *, at_us: int) -> str | None:
