@@ -1,10 +1,13 @@
 """Every registered retriever keeps the contract of its kind."""
 
+from dataclasses import replace
+
 import pytest
 
 from lifeloop.config import Models
 from lifeloop.contracts import Retriever
 from lifeloop.models import NAMES, build
+from lifeloop.models.rank.ranked import Ranked
 from lifeloop.testing.retriever_suite import RetrieverContract
 
 
@@ -18,3 +21,13 @@ class TestBlendOfLastEvents(RetrieverContract):
     @pytest.fixture
     def retriever(self) -> Retriever:
         return build(["lifeloop"], Models(), horizon="last")[0]
+
+
+class TestRankedLastEvents(RetrieverContract):
+    """Few people, so the trees are asked to serve whatever they are worth."""
+
+    @pytest.fixture
+    def retriever(self) -> Retriever:
+        (found,) = build(["ranked"], Models(), horizon="last")
+        assert isinstance(found, Ranked)
+        return replace(found, least_people=20, margin=-1.0)

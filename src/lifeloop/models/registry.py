@@ -8,6 +8,7 @@ from lifeloop.contracts import Retriever
 from lifeloop.errors import InputError
 from lifeloop.models.blend import Blend
 from lifeloop.models.holdout import Horizon
+from lifeloop.models.rank.ranked import Ranked
 from lifeloop.models.retrieve.chance import Chance
 from lifeloop.models.retrieve.content import Content
 from lifeloop.models.retrieve.ease import Ease
@@ -44,7 +45,7 @@ BLENDED = (
 )
 """The parts of "lifeloop"."""
 
-NAMES: tuple[str, ...] = (*SINGLE, "lifeloop")
+NAMES: tuple[str, ...] = (*SINGLE, "lifeloop", "ranked")
 """Every name that ``build`` knows."""
 
 
@@ -83,8 +84,9 @@ def build(
 
 
 def _one(name: str, settings: Models, *, horizon: Horizon, repeats: bool) -> Retriever:
-    if name != "lifeloop":
+    if name in SINGLE:
         return SINGLE[name](settings)
-    return Blend(
+    blend = Blend(
         parts=tuple(SINGLE[part](settings) for part in BLENDED), horizon=horizon, repeats=repeats
     )
+    return blend if name == "lifeloop" else Ranked(blend)

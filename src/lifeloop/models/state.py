@@ -13,6 +13,7 @@ from lifeloop.contracts import FittedRetriever
 from lifeloop.errors import BundleError
 from lifeloop.models import arrays as ar
 from lifeloop.models.blended import FittedBlend
+from lifeloop.models.rank.reranked import FittedRanked
 from lifeloop.models.retrieve.chance import FittedChance
 from lifeloop.models.retrieve.content import FittedContent
 from lifeloop.models.retrieve.ease import FittedEase
@@ -28,6 +29,7 @@ KINDS: dict[str, type[Any]] = {
     "ease": FittedEase,
     "random": FittedChance,
     "blend": FittedBlend,
+    "ranked": FittedRanked,
 }
 
 
@@ -57,13 +59,14 @@ def from_parts(parts: Mapping[str, Arrays]) -> FittedRetriever:
         if folder.startswith("part"):
             arrays.update({f"{folder[4:]}/{name}": value for name, value in held.items()})
     fitted = rebuild(ar.read_text(arrays, "kind"), arrays)
-    if isinstance(fitted, FittedBlend):
-        sizes = {part.name: int(getattr(part, "n_items", -1)) for part in fitted.parts}
-        if len(fitted.parts) != len(fitted.weights) or set(sizes.values()) - {fitted.n_items}:
+    blend = fitted.blend if isinstance(fitted, FittedRanked) else fitted
+    if isinstance(blend, FittedBlend):
+        sizes = {part.name: int(getattr(part, "n_items", -1)) for part in blend.parts}
+        if len(blend.parts) != len(blend.weights) or set(sizes.values()) - {blend.n_items}:
             raise BundleError(
                 "the parts of the blend are not of one making",
                 got=sizes,
-                allowed=f"{len(fitted.weights)} parts of {fitted.n_items} items",
+                allowed=f"{len(blend.weights)} parts of {blend.n_items} items",
                 hint="activate a whole bundle; parts of two bundles cannot be mixed",
             )
     return fitted

@@ -42,12 +42,7 @@ def retrieve(
 ) -> Candidates:
     """Return the best k allowed items of each query, scored in blocks of bounded memory."""
     n_queries = len(queries)
-    if allowed is not None and allowed.shape not in ((n_items,), (n_queries, n_items)):
-        raise InputError(
-            "the mask of allowed items does not fit",
-            got=allowed.shape,
-            allowed=f"[{n_items}] or [{n_queries}, {n_items}]",
-        )
+    fitting(allowed, n_queries, n_items)
     step = max(1, CELLS // max(1, n_items))
     blocks = []
     for start in range(0, max(n_queries, 1), step):
@@ -59,6 +54,16 @@ def retrieve(
         score=np.concatenate([found.score for found in blocks]),
         reason=tuple(reason for found in blocks for reason in found.reason),
     )
+
+
+def fitting(allowed: Bool | None, n_queries: int, n_items: int) -> None:
+    """Refuse a mask of another size."""
+    if allowed is not None and allowed.shape not in ((n_items,), (n_queries, n_items)):
+        raise InputError(
+            "the mask of allowed items does not fit",
+            got=allowed.shape,
+            allowed=f"[{n_items}] or [{n_queries}, {n_items}]",
+        )
 
 
 def listed(

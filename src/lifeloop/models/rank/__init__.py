@@ -1,0 +1,1 @@
+"""The ranker: trees over what all retrievers say."""

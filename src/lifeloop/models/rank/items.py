@@ -1,0 +1,122 @@
+"""What is known of every item at the moment of a request: how many use it, since when, how lately.
+
+Uses are kept per item and day, so that a window can end at any moment: a held-out query is told
+what was true when it was asked, as a live request is.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lifeloop.contracts import UNTIMED, Double, Float, Int, Long, TrainData
+from lifeloop.models import arrays as ar
+from lifeloop.models.data import DAY_US
+
+WINDOWS = (1, 7, 28, 90, 365)
+"""Days before the request in which uses are counted."""
+SPAN = 1 << 24
+"""Room for days in a key; day 0 is the first day with an event."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ItemFacts:
+    """Uses per item and day, and totals. NaN where no time is known."""
+
+    log_users: Float  # [I] log(1 + people)
+    per_user: Float  # [I] uses per person
+    key: Long  # [D] item · SPAN + day, ascending
+    upto: Long  # [D+1] uses before each entry
+    first_day: int
+    content: Float  # [c, d] unit rows
+    content_ix: Int  # [I]
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Return the names of the columns of ``at``."""
+        return (
+            "log_users",
+            "repeats_per_user",
+            *(f"log_uses_{w}d" for w in WINDOWS),
+            "trend",
+            "days_since_first_use",
+            "days_since_last_use",
+        )
+
+    @classmethod
+    def of(cls, data: TrainData) -> Self:
+        """Count; nothing random."""
+        n = data.n_items
+        pair = np.unique(data.user_ix.astype(np.int64) * max(1, n) + data.item_ix)
+        users = np.bincount(pair % max(1, n), minlength=n).astype(np.float64)
+        uses = np.bincount(data.item_ix, minlength=n).astype(np.float64)
+        timed = data.t_us != UNTIMED
+        day = data.t_us[timed] // DAY_US
+        first = int(day.min()) if day.size else 0
+        key, count = np.unique(
+            data.item_ix[timed].astype(np.int64) * SPAN + (day - first), return_counts=True
+        )
+        return cls(
+            log_users=np.log1p(users).astype(np.float32),
+            per_user=(uses / np.maximum(users, 1.0)).astype(np.float32),
+            key=key.astype(np.int64),
+            upto=np.concatenate([[0], np.cumsum(count)]).astype(np.int64),
+            first_day=first,
+            content=data.content,
+            content_ix=data.content_ix,
+        )
+
+    def at(self, item_ix: Int, as_of_us: int) -> list[Float | Double]:
+        """Return one column [C] per name, as known at ``as_of_us``."""
+        columns: list[Float | Double] = [self.log_users[item_ix], self.per_user[item_ix]]
+        if not self.key.size or as_of_us <= 0:
+            return columns + [np.full(len(item_ix), np.nan)] * (len(WINDOWS) + 3)
+        today = int(as_of_us // DAY_US) - self.first_day
+        base = item_ix.astype(np.int64) * SPAN
+        now = np.searchsorted(self.key, base + max(0, today), side="right")
+        held = self.upto[now]
+        begun = np.searchsorted(self.key, base)
+        counts = []
+        for window in WINDOWS:
+            since = np.searchsorted(self.key, base + max(0, today - window + 1))
+            counts.append((held - self.upto[np.minimum(since, now)]).astype(np.float64))
+        trend = np.log((counts[2] + 1.0) / (counts[3] / 3.0 + 1.0))
+        end = np.searchsorted(self.key, base + SPAN)
+        used, met = end > begun, now > begun
+        days = np.append(self.key % SPAN, 0)
+        oldest = np.where(used, today - days[np.where(used, begun, -1)], np.nan)
+        newest = np.where(met, today - days[np.where(met, now - 1, -1)], np.nan)
+        return [*columns, *(np.log1p(c) for c in counts), trend, oldest, newest]
+
+    def cosines(self, item_ix: Int, others: Int) -> Double:
+        """Return [m, n] cosines of contents, NaN where either has none."""
+        a, b = self.content_ix[item_ix], self.content_ix[others]
+        if not len(self.content):
+            return np.full((len(a), len(b)), np.nan)
+        found = (self.content[a] @ self.content[b].T).astype(np.float64)
+        found[a < 0] = np.nan
+        found[:, b < 0] = np.nan
+        return found
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the whole state."""
+        return {
+            "facts.log_users": self.log_users,
+            "facts.per_user": self.per_user,
+            "facts.key": self.key,
+            "facts.upto": self.upto,
+            "facts.first_day": np.array([self.first_day], dtype=np.int64),
+            "facts.content": self.content,
+            "facts.content_ix": self.content_ix,
+        }
+
+    @classmethod
+    def load(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Rebuild from ``arrays``."""
+        names = ("log_users", "per_user", "key", "upto", "content", "content_ix")
+        return cls(
+            first_day=int(ar.needed(arrays, "facts.first_day")[0]),
+            **{name: ar.needed(arrays, f"facts.{name}") for name in names},
+        )

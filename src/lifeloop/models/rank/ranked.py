@@ -1,0 +1,101 @@
+"""The ranked blend: candidates of every retriever, put in order by trees, if that is better.
+
+The trees see the held-out queries on which the linear blend learned its weights, and are judged
+out of fold on people they did not see. Only where they beat the blend there, by ``MARGIN``, are
+they served; otherwise the blend is, and the notes say so.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from lifeloop.contracts import TrainData
+from lifeloop.models.blend import Blend
+from lifeloop.models.rank.boosted import Boosting, FittedBooster, Trained, train_booster
+from lifeloop.models.rank.features import names
+from lifeloop.models.rank.items import ItemFacts
+from lifeloop.models.rank.reranked import FittedRanked
+from lifeloop.models.rank.table import Table, ndcg_per_query, training_table
+
+MARGIN = 0.005
+"""Share of NDCG@10 by which trees must beat the blend: they cost time, and reasons get longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A blend and the settings of the trees above it.
+
+    Parameters
+    ----------
+    blend : Blend
+        Its parts give the candidates and the features.
+    boosting : Boosting
+        Settings of the trees.
+    last : int
+        With ``horizon="last"``, how many last events of each person are learned from.
+    most : int
+        Held-out queries learned from at most.
+    least_people : int
+        With fewer held-out people the blend is served: trees would learn noise.
+    margin : float
+        Share of NDCG@10 by which the trees must beat the blend to be served.
+    """
+
+    blend: Blend
+    boosting: Boosting = field(default_factory=Boosting)
+    last: int = 3
+    most: int = 12000
+    least_people: int = 100
+    margin: float = MARGIN
+    name: str = "ranked"
+
+    def fit(self, data: TrainData, *, rng: np.random.Generator) -> FittedRanked:
+        """Learn the blend and the trees on the inner slice, then fit the parts on everything."""
+        split_rng, inner_rng, tree_rng, final_rng = rng.spawn(4)
+        inner = self.blend.slice(data, rng=split_rng, last=self._last(data), most=self.most)
+        learned = self.blend.learn(inner, rng=inner_rng)
+        booster: FittedBooster | None = None
+        if not learned.fitted or learned.rule != "linear":
+            notes = (*learned.notes, "the linear blend is served: too little to train a ranker on")
+        else:
+            table = training_table(
+                self.blend.of(inner.data, learned.fitted, learned),
+                inner,
+                facts=ItemFacts.of(inner.data),
+                repeats=self.blend.repeats,
+            )
+            feature_names = names([part.name for part in self.blend.parts])
+            trained = None
+            if len(np.unique(inner.user_ix)) >= self.least_people:
+                trained = train_booster(table, feature_names, self.boosting, rng=tree_rng)
+            wins, told = _judged(trained, table, margin=self.margin)
+            notes = (*learned.notes, told)
+            booster = trained.fitted if trained is not None and wins else None
+        final = self.blend.finish(data, replace(learned, notes=notes), rng=final_rng)
+        return FittedRanked(
+            name=self.name,
+            blend=replace(final, name=self.name),
+            booster=booster,
+            facts=ItemFacts.of(data),
+            repeats=self.blend.repeats,
+        )
+
+    def _last(self, data: TrainData) -> int:
+        """More targets per person where there are few people."""
+        return max(1, min(self.last, -(-self.most // max(1, data.n_users))))
+
+
+def _judged(trained: Trained | None, table: Table, *, margin: float) -> tuple[bool, str]:
+    if trained is None:
+        return False, "the linear blend is served: too little to train a ranker on"
+    blend = ndcg_per_query(table, table.blend)[trained.asked]
+    trees = trained.ndcg[trained.asked]
+    gain = trees - blend
+    error = float(gain.std() / np.sqrt(max(1, len(gain))))
+    wins = bool(trees.mean() > (1.0 + margin) * blend.mean())
+    return wins, (
+        f"ranker of {trained.rounds} trees, {len(trees)} held-out queries of people it had not "
+        f"seen: NDCG@10 {trees.mean():.4f}, the linear blend {blend.mean():.4f} "
+        f"(difference {gain.mean():+.4f}, standard error {error:.4f}); "
+        f"{'the ranker' if wins else 'the linear blend'} is served"
+    )

@@ -1,0 +1,215 @@
+"""The fitted ranked blend: scores once, gathers candidates, orders them, traces every amount.
+
+The score of a candidate is the sum of its features' TreeSHAP values. What the features of a part
+add belongs to that part and is shared among the person's events in proportion to the part's own
+amounts; what the blend's features add is shared among the parts in proportion to their terms in
+it; the rest (the item, the person, the base value) stands under the name "ranker".
+
+An item that nobody has used has no behaviour for trees to read. It keeps the place the blend gives
+it: of the candidates' scores it gets the one at its place in the blend. People without a history
+are served by the blend.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lifeloop.contracts import (
+    Bool,
+    Candidates,
+    Double,
+    FittedRetriever,
+    Float,
+    Int,
+    Queries,
+)
+from lifeloop.models.blended import FittedBlend, Scored
+from lifeloop.models.data import part_of
+from lifeloop.models.rank.boosted import FittedBooster
+from lifeloop.models.rank.candidates import Lists, gather, raw_scores
+from lifeloop.models.rank.features import features
+from lifeloop.models.rank.items import ItemFacts
+from lifeloop.models.rank.traces import Amounts, place_in_blend, traced
+from lifeloop.models.retrieve.topk import fitting, has_history, listed
+
+
+@dataclass(frozen=True, slots=True)
+class RankerName:
+    """Stands among the parts for what the trees add themselves."""
+
+    name: str = "ranker"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RankedScored:
+    """The answer to B queries: candidates in the order of the trees; see ``blended.Scored``."""
+
+    fitted: "FittedRanked"
+    trees: FittedBooster
+    queries: Queries
+    raw: Float  # [P, B, I] what each part says, in units of its rms
+    cold: Scored | None  # the blend's answer, where somebody has no history
+    warm: Bool  # [B] people with a history
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """The parts, and the ranker for what is not theirs."""
+        return (*self.fitted.blend.parts, RankerName())
+
+    @property
+    def total(self) -> Float:
+        """Return [B, I]; -inf where an item is no candidate."""
+        return self.scores(None)
+
+    def retrieve(self, k: int, *, allowed: Bool | None = None) -> Candidates:
+        """Return the best k allowed items; the reason is ``no_history`` for a fallback slate."""
+        found = listed(self.scores(allowed), self.queries, k=k, allowed=allowed, personal=True)
+        if self.cold is None:
+            return found
+        reasons = self.cold.retrieve(k, allowed=allowed).reason
+        pairs = zip(self.warm, found.reason, reasons, strict=True)
+        return Candidates(
+            found.item_ix, found.score, tuple(own if warm else blend for warm, own, blend in pairs)
+        )
+
+    def scores(self, allowed: Bool | None) -> Float:
+        """Return [B, I] with candidates gathered among the allowed items only."""
+        scores = np.full((len(self.queries), self.fitted.n_items), -np.inf, np.float32)
+        for b in range(len(self.queries)):
+            if not self.warm[b]:
+                if self.cold is not None:
+                    scores[b] = self.cold.total[b]
+                continue
+            may = allowed if allowed is None or allowed.ndim == 1 else allowed[b]
+            lists = self._lists(b)
+            picked = gather(lists, allowed=may)
+            scores[b, picked] = self._ordered(b, picked, lists)
+        return scores
+
+    def by_part(self, b: int, item_ix: Int) -> Double:
+        """Return [P+1, m]: what each part adds to the scores of m items; columns sum to them."""
+        return np.asarray(self.traces(b, item_ix).sum(axis=2))
+
+    def sources(self, b: int, item_ix: Int) -> tuple[str, ...]:
+        """Return for each of m items the retriever that adds most."""
+        amounts = self.by_part(b, item_ix)[:-1]
+        return tuple(self.parts[p].name for p in amounts.argmax(axis=0))
+
+    def contributions(self, b: int, item_ix: int) -> Double:
+        """Return one amount per history event of query b plus the bias, summing to the score."""
+        return np.asarray(self.amounts(b, item_ix).sum(axis=0))
+
+    def amounts(self, b: int, item_ix: int) -> Double:
+        """Return [P+1, n+1]: the contributions of query b's events and the bias, per part."""
+        return np.asarray(self.traces(b, np.array([item_ix], dtype=np.int32))[:, 0])
+
+    def traces(self, b: int, item_ix: Int) -> Double:
+        """Return [P+1, m, n+1]: what ``amounts`` says, for m items at once."""
+        if not self.warm[b] and self.cold is not None:
+            own = self.cold.traces(b, item_ix)
+            return np.concatenate([own, np.zeros((1, *own.shape[1:]))])
+        lists = self._lists(b)
+        told = Amounts(
+            shares=self.trees.shares(self._features(b, item_ix, lists)),
+            names=self.trees.names,
+            score=self._ordered(b, item_ix, lists),
+            terms=lists.terms(item_ix),
+            fresh=self.fitted.blend.is_fresh[item_ix],
+        )
+        return traced(told, self.fitted.blend.parts, self.queries, b, item_ix)
+
+    def _lists(self, b: int) -> Lists:
+        blend = self.fitted.blend
+        return Lists.of(self.raw[:, b], self.queries, b, blend=blend, repeats=self.fitted.repeats)
+
+    def _features(self, b: int, item_ix: Int, lists: Lists) -> Float:
+        parts, facts = self.fitted.parts, self.fitted.facts
+        return features(lists, self.queries, b, item_ix, parts=parts, facts=facts)
+
+    def _ordered(self, b: int, item_ix: Int, lists: Lists) -> Double:
+        """Return the scores of some items; they do not depend on which others are asked for."""
+        scores = self.trees.score(self._features(b, item_ix, lists))
+        fresh = self.fitted.blend.is_fresh[item_ix]
+        if not fresh.any():
+            return scores
+        usual = gather(lists, allowed=None)
+        usual = usual[~self.fitted.blend.is_fresh[usual]]
+        held = self.trees.score(self._features(b, usual, lists))
+        scores[fresh] = place_in_blend(lists.total[usual], held, lists.total[item_ix[fresh]])
+        return scores
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FittedRanked:
+    """A fitted blend and the trees that order its candidates; without trees, the blend."""
+
+    name: str
+    blend: FittedBlend
+    booster: FittedBooster | None
+    facts: ItemFacts
+    repeats: bool
+
+    @property
+    def parts(self) -> tuple[FittedRetriever, ...]:
+        """The retrievers."""
+        return self.blend.parts
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was noted while everything was learned."""
+        return self.blend.notes
+
+    @property
+    def n_items(self) -> int:
+        """Size of the catalogue."""
+        return self.blend.n_items
+
+    def part(self, name: str) -> FittedRetriever | None:
+        """Return the fitted part of that name, None where there is none."""
+        return self.blend.part(name)
+
+    def scored(self, queries: Queries) -> Scored | RankedScored:
+        """Score every item once, for everything that a request needs."""
+        warm = has_history(queries)
+        if self.booster is None or not warm.any():
+            return self.blend.scored(queries)
+        cold = None if warm.all() else self.blend.scored(queries)
+        raw = raw_scores(self.blend.parts, queries)
+        return RankedScored(self, self.booster, queries, raw, cold, warm)
+
+    def score(self, queries: Queries) -> Float:
+        """Return [B, I]; -inf where an item is no candidate, or no part can say anything."""
+        return self.scored(queries).total
+
+    def retrieve(self, queries: Queries, k: int, *, allowed: Bool | None = None) -> Candidates:
+        """Return the best allowed items; the reason is ``no_history`` for a fallback slate."""
+        if self.booster is None:
+            return self.blend.retrieve(queries, k, allowed=allowed)
+        fitting(allowed, len(queries), self.n_items)
+        return self.scored(queries).retrieve(k, allowed=allowed)
+
+    def contributions(self, queries: Queries, b: int, item_ix: int) -> Double:
+        """Return one amount per history event of query b, plus the bias last."""
+        return self.scored(part_of(queries, b, b + 1)).contributions(0, item_ix)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the whole state; the blend's own arrays keep their names."""
+        own = dict(self.blend.arrays())
+        own["ranked.name"] = np.frombuffer(self.name.encode(), np.uint8).copy()
+        own["ranked.repeats"] = np.array([self.repeats])
+        own |= self.facts.arrays()
+        return own if self.booster is None else own | self.booster.arrays()
+
+    @classmethod
+    def load(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Rebuild from ``arrays``."""
+        return cls(
+            name=bytes(arrays["ranked.name"]).decode(),
+            blend=FittedBlend.load(arrays),
+            booster=FittedBooster.load(arrays) if "booster.text" in arrays else None,
+            facts=ItemFacts.load(arrays),
+            repeats=bool(arrays["ranked.repeats"][0]),
+        )

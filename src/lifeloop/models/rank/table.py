@@ -1,0 +1,82 @@
+"""The training table of the ranker: candidates of held-out queries, and what came next.
+
+The parts were fitted on what lies before the held-out events, so their scores are out of fold in
+time, as they are when a request is answered.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lifeloop.contracts import Bool, Double, Float, Int, Long
+from lifeloop.models.blended import FittedBlend
+from lifeloop.models.data import part_of
+from lifeloop.models.holdout import Holdout
+from lifeloop.models.rank.candidates import Lists, gather, raw_scores
+from lifeloop.models.rank.features import features
+from lifeloop.models.rank.items import ItemFacts
+
+CELLS = 16_000_000
+"""Scores held at once (64 MB)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """Rows of candidates, query by query. N rows, Q queries, F features."""
+
+    features: Float  # [N, F]
+    target: Bool  # [N]
+    sizes: Long  # [Q] candidates of each query
+    n_targets: Long  # [Q] all targets of the query, reached or not
+    group: Int  # [Q] whose query it is
+    blend: Float  # [N] what the linear blend says
+    item_ix: Int  # [N]
+
+    def rows_of(self, chosen: Bool) -> Bool:
+        """Return [N], True for the rows of the chosen queries [Q]."""
+        return np.repeat(chosen, self.sizes)
+
+
+def training_table(blend: FittedBlend, inner: Holdout, *, facts: ItemFacts, repeats: bool) -> Table:
+    """Return the candidates of every held-out query with their features and targets.
+
+    ``blend`` holds the parts as fitted on what lies before the held-out events.
+    """
+    rows: list[Float] = []
+    hits: list[Bool] = []
+    totals: list[Float] = []
+    items: list[Int] = []
+    step = max(1, CELLS // max(1, blend.n_items * len(blend.parts)))
+    for start in range(0, len(inner.queries), step):
+        block = part_of(inner.queries, start, min(len(inner.queries), start + step))
+        raw = raw_scores(blend.parts, block)  # [P, b, I]
+        for b in range(len(block)):
+            lists = Lists.of(raw[:, b], block, b, blend=blend, repeats=repeats)
+            picked = gather(lists, allowed=None)
+            rows.append(features(lists, block, b, picked, parts=blend.parts, facts=facts))
+            hits.append(np.isin(picked, inner.targets_of(start + b)))
+            totals.append(lists.total[picked])
+            items.append(picked)
+    return Table(
+        features=np.concatenate(rows),
+        target=np.concatenate(hits),
+        sizes=np.array([len(row) for row in rows], dtype=np.int64),
+        n_targets=np.diff(inner.target_indptr),
+        group=inner.user_ix,
+        blend=np.concatenate(totals),
+        item_ix=np.concatenate(items),
+    )
+
+
+def ndcg_per_query(table: Table, score: Float | Double, *, k: int = 10) -> Double:
+    """Return NDCG@k [Q] of the candidates in the order of ``score`` [N]; ties count against."""
+    query = np.repeat(np.arange(len(table.sizes)), table.sizes)
+    order = np.lexsort((table.target, -score.astype(np.float64), query))
+    start = np.concatenate([[0], np.cumsum(table.sizes)[:-1]])
+    rank = np.arange(len(order)) - np.repeat(start, table.sizes)
+    hit = table.target[order] & (rank < k)
+    gain = np.bincount(
+        query[hit], weights=1.0 / np.log2(rank[hit] + 2.0), minlength=len(table.sizes)
+    )
+    ideal = np.concatenate([[np.inf], np.cumsum(1.0 / np.log2(np.arange(k) + 2.0))])
+    return np.asarray(gain / ideal[np.minimum(table.n_targets, k)], dtype=np.float64)
