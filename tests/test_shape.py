@@ -22,7 +22,7 @@ SIBLINGS = {
 }  # fmt: skip
 LEVEL = {
     "errors": 0, "events": 1, "contracts": 2, "config": 2, "scenarios": 2,
-    "cleaning_settings": 2, "cleaning": 4, "watch": 4, "arrival": 4, "screening": 4,
+    "cleaning_settings": 2, "cleaning": 4, "watch": 4, "arrival": 4, "screening": 4, "repair": 4,
     **dict.fromkeys(SIBLINGS, 3),
     "charts": 3, "tables": 4,
     "simulate": 3, "evaluate": 4, "moment": 4, "intake": 4, "learn": 4, "answer": 4, "loop": 5,

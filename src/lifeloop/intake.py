@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -28,13 +28,12 @@ from lifeloop.events import (
     frame_of,
     looks_transposed,
     parse_event,
-    parse_item,
-    parse_user,
     read,
     read_pair,
 )
 from lifeloop.events.personal import pseudonymised, pseudonymised_raw
-from lifeloop.events.records import EVENT_SCHEMA, ITEM_SCHEMA, USER_SCHEMA
+from lifeloop.events.records import EVENT_SCHEMA
+from lifeloop.repair import reason_of
 from lifeloop.screening import with_crawlers
 from lifeloop.watch import FileWatch
 
@@ -202,7 +201,7 @@ def record(
     except InputError as error:
         raw = dict(event) if isinstance(event, Mapping) else {"event": repr(event)}
         raw = raw if key is None else pseudonymised_raw(raw, key=key)
-        reason = _reason_of(error)
+        reason = reason_of(error)
         store.quarantine(
             [QuarantinedRow(kind="event", reason=reason, raw=raw, source="record")],
             received_us=received_us,
@@ -235,7 +234,7 @@ def record_many(
         except InputError as error:
             row = dict(raw) if isinstance(raw, Mapping) else {"event": repr(raw)}
             row = row if key is None else pseudonymised_raw(row, key=key)
-            refused[at] = QuarantinedRow("event", _reason_of(error), row, source="record", line=at)
+            refused[at] = QuarantinedRow("event", reason_of(error), row, source="record", line=at)
             notes[str(error)] = None
             continue
         parsed.append(event if event.occurred_us is not None else _at(event, received_us))
@@ -259,39 +258,6 @@ def record_many(
     told = iter(report.outcomes)
     outcomes = (refused[at].reason if at in refused else next(told) for at in range(len(events)))
     return replace(report, outcomes=tuple(outcomes))
-
-
-def retry_quarantine(
-    store: Store, *, options: ReadOptions, scenario: Scenario, clock: Clock
-) -> IngestReport:
-    """Replay every quarantined event row under the present rules; what passes is released."""
-    report = IngestReport()
-    released: list[int] = []
-    for row in store.quarantined():
-        raw = _renamed(row.raw, options.mapping)
-        now = clock()
-        try:
-            if row.kind == "event":
-                event = parse_event(raw, zone=scenario.locale.zone)
-                frame = event_times(frame_of([event], EVENT_SCHEMA), received_us=now)
-                report += store.append(frame, received_us=now)
-            elif row.kind == "item":
-                report += store.put_items(frame_of([parse_item(raw)], ITEM_SCHEMA), received_us=now)
-            else:
-                report += store.put_users(frame_of([parse_user(raw)], USER_SCHEMA), received_us=now)
-        except InputError as error:
-            reason = Reason(_reason_of(error), 1, () if row.line is None else (row.line,))
-            report += IngestReport(rejected=1, reasons=(reason,))
-            continue
-        if row.quarantine_id is not None:
-            released.append(row.quarantine_id)
-    store.release(released)
-    return report
-
-
-def _renamed(raw: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, Any]:
-    ours = {theirs: name for name, theirs in mapping.items()}
-    return {ours.get(name, name): value for name, value in raw.items()}
 
 
 def _without_addresses(batch: Batch, key: bytes) -> Batch:
@@ -347,10 +313,6 @@ def _refuse_transposed(store: Store, frame: pl.DataFrame) -> None:
             allowed="user_id names users and item_id names items",
             hint="swap them: --map user_id=<your user column> --map item_id=<your item column>",
         )
-
-
-def _reason_of(error: InputError) -> str:
-    return cast(str, getattr(error, "reason", None) or "bad_row")
 
 
 def _at(event: Event, occurred_us: int) -> Event:

@@ -38,6 +38,7 @@ from lifeloop.measure import measure
 from lifeloop.model import Model, open_model
 from lifeloop.moment import Moment, moment
 from lifeloop.prepare import Cleaned
+from lifeloop.repair import retry_quarantine
 from lifeloop.store import open_store
 from lifeloop.tables.upkeep import Refreshed, refresh
 from lifeloop.wishes import ANYTHING, Facts, Wishes, narrowed
@@ -220,13 +221,15 @@ class Lifeloop:
         """Link an anonymous visitor to a user, once. Raises ``IdentityRefused``."""
         return self.store.identify(anonymous_id, user_id, received_us=self._clock())
 
-    def retry_quarantine(self, *, mapping: Mapping[str, str] | None = None) -> IngestReport:
+    def retry_quarantine(
+        self, *, mapping: Mapping[str, str] | None = None, zone: str | None = None
+    ) -> IngestReport:
         """Try every refused row again under the present settings."""
-        return intake.retry_quarantine(
+        return retry_quarantine(
             self.store,
-            options=intake.read_options(self.scenario, map=mapping or {}),
-            scenario=self.scenario,
+            options=intake.read_options(self.scenario, map=mapping or {}, zone=zone),
             clock=self._clock,
+            key=self.id_key(),
         )
 
     def clean(self) -> Cleaned:

@@ -135,10 +135,7 @@ def _types(rows: Columns, options: ReadOptions) -> pl.Series:
     """What happened: the column, the caller's word, or what only one type can be."""
     if rows.has("type"):
         said = rows.choice("type")
-        renamed = dict(options.types) | {
-            v: k.removeprefix("type.") for k, v in options.mapping.items() if k.startswith("type.")
-        }
-        if renamed:
+        if renamed := _renamed(options):
             said = said.replace(renamed)
         return said if options.default_type is None else said.fill_null(options.default_type)
     assumed = options.default_type
@@ -159,6 +156,13 @@ def _types(rows: Columns, options: ReadOptions) -> pl.Series:
             "missing_type",
         )
     return pl.Series([assumed], dtype=pl.String).new_from_index(0, rows.n)
+
+
+def _renamed(options: ReadOptions) -> dict[str, str]:
+    """Return the file's word for what happened -> ours."""
+    return dict(options.types) | {
+        v: k.removeprefix("type.") for k, v in options.mapping.items() if k.startswith("type.")
+    }
 
 
 def _price(rows: Columns, found: dict[str, pl.Series]) -> None:
@@ -184,12 +188,15 @@ def _quarantined(
     if raw.extras is not None:
         extras = raw.extras.filter(broken).to_list()
     refused = []
+    renamed = _renamed(options)
     for row, extra, reason, line in zip(values, extras, reasons, lines, strict=True):
         kept = {name: _plain(value) for name, value in row.items() if value is not None}
         if extra:
             kept = {**_loaded(extra), **kept}
         if kind == "event" and "type" not in kept and options.default_type is not None:
             kept["type"] = options.default_type
+        if kind == "event" and kept.get("type") in renamed:
+            kept["type"] = renamed[kept["type"]]
         refused.append(
             QuarantinedRow(kind=kind, reason=reason, raw=kept, source=options.source, line=line)
         )
