@@ -9,7 +9,7 @@ export OMP_WAIT_POLICY := passive
 export GOMP_SPINCOUNT := 0
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
-.PHONY: help setup demo check test test-extras bench docs lock clean
+.PHONY: help setup demo check test test-extras bench bench-serve docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## show the commands
@@ -59,6 +59,9 @@ test-extras: $(VENV)/.dev $(VENV)/.extras ## every extra and real server
 
 bench: $(VENV)/.demo ## speed of import and of one recommendation
 	$(BIN)/python -m benchmarks.spine
+
+bench-serve: $(VENV)/.demo $(VENV)/.extras ## the service under load (needs wrk and PostgreSQL)
+	$(BIN)/python -m benchmarks.serve
 
 docs: $(VENV)/.core ## write docs/commands.md and docs/settings.md from the code
 	$(BIN)/python -m lifeloop.cli.reference docs

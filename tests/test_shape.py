@@ -21,7 +21,7 @@ SIBLINGS = {
     "experiments", "privacy",
 }  # fmt: skip
 LEVEL = {
-    "errors": 0, "events": 1, "contracts": 2, "config": 2, "scenarios": 2,
+    "errors": 0, "client": 1, "events": 1, "contracts": 2, "config": 2, "scenarios": 2,
     "cleaning_settings": 2, "cleaning": 4, "watch": 4, "arrival": 4, "screening": 4, "repair": 4,
     **dict.fromkeys(SIBLINGS, 3),
     "charts": 3, "tables": 4,

@@ -12,10 +12,13 @@ LifeloopError
 │   └── SchemaTooNew               the database was written by a newer lifeloop
 ├── BundleError(RuntimeError)      a model bundle is damaged or of another making
 ├── NoModel(LookupError)           nothing has been trained or activated yet
+├── ServiceRefused(RuntimeError)   a running service said no
+├── ServiceUnreachable(OSError)    a running service did not answer
 └── MissingExtra(ImportError)      an optional part is not installed
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 class LifeloopError(Exception):
@@ -105,6 +108,26 @@ class BundleError(LifeloopError, RuntimeError):
 
 class NoModel(LifeloopError, LookupError):
     """Nothing has been trained or activated yet."""
+
+
+class ServiceRefused(LifeloopError, RuntimeError):
+    """A running service said no: ``status`` is HTTP's, ``problem`` its problem+json."""
+
+    def __init__(self, problem: Mapping[str, Any], *, status: int) -> None:
+        self.status = status
+        self.problem = dict(problem)
+        listed = "; ".join(str(fault) for fault in problem.get("problems") or ())
+        what = str(problem.get("title") or f"status {status}")
+        super().__init__(
+            f"{what}: {listed}" if listed else what,
+            got=f"status {status}",
+            allowed=None if problem.get("allowed") is None else str(problem["allowed"]),
+            hint=None if problem.get("next") is None else str(problem["next"]),
+        )
+
+
+class ServiceUnreachable(LifeloopError, OSError):
+    """A running service did not answer."""
 
 
 class MissingExtra(LifeloopError, ImportError):
