@@ -13,7 +13,7 @@ T = TypeVar("T")
 Fields = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, which a generic dataclass cannot have
 class Call(Generic[T]):
     """One request and the type of its answer; ``repeatable`` if twice is the same as once."""
 

@@ -1,6 +1,6 @@
 """The application: routes behind the gate."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -16,8 +16,8 @@ from lifeloop.errors import LifeloopError
 from lifeloop.loop import Lifeloop
 from lifeloop.serve import logs, problems
 from lifeloop.serve.dashboard import PAGES
-from lifeloop.serve.gate import Gate
-from lifeloop.serve.problems import Problem
+from lifeloop.serve.gate import OPEN, Gate
+from lifeloop.serve.problems import MEDIA_TYPE, Problem
 from lifeloop.serve.routes import ROUTERS, events
 from lifeloop.serve.service import Service
 from lifeloop.serve.settings import ServeSettings
@@ -76,6 +76,49 @@ def create_app(
     return app
 
 
+_REFUSALS = {
+    "400": "the request cannot be read",
+    "401": "no key, or one that is not known",
+    "403": "a key without the role",
+    "404": "there is none",
+    "409": "not in this state",
+    "412": "changed meanwhile",
+    "413": "too large",
+    "415": "an encoding that is not read",
+    "422": "what was sent cannot be used",
+    "429": "too many requests",
+    "503": "the store is down; nothing was accepted",
+    "507": "the disk is full; nothing was accepted",
+}
+
+
+def _refusals(said: Mapping[str, Any]) -> dict[str, Any]:
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    told = {}
+    for status, why in _REFUSALS.items():
+        told[status] = {
+            "description": said.get(status, {}).get("description", why),
+            "content": {**(_ROWS if status == "422" else {}), **content},
+        }
+    return told
+
+
+# a batch of which not one row could be stored is told row by row
+_ROWS = {"application/json": {"schema": {"type": "object"}}}
+_PROBLEM = {
+    "type": "object",
+    "required": ["type", "title", "status", "request_id"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "request_id": {"type": "string"},
+        "next": {"type": "string"},
+        "problems": {"type": "array", "items": {"type": "string"}},
+    },
+}
+
+
 async def _replaying(service: Service) -> None:
     while True:
         await anyio.to_thread.run_sync(service.replay)
@@ -87,8 +130,15 @@ def document(app: FastAPI) -> dict[str, Any]:
     made = get_openapi(title=app.title, version=app.version, routes=app.routes)
     made["paths"] |= events.DOCUMENT
     made["components"] = made.get("components", {})
+    made["components"].setdefault("schemas", {})["Problem"] = _PROBLEM
     made["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     made["security"] = [{"key": []}]
+    for path, operations in made["paths"].items():
+        for operation in operations.values():
+            if path in OPEN:
+                operation["security"] = []
+            else:
+                operation["responses"] |= _refusals(operation["responses"])
     return made
 
 

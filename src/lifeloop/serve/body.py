@@ -65,7 +65,7 @@ def decoded(raw: bytes, *, max_depth: int) -> Any:
         value = msgspec.json.decode(raw)
     except RecursionError:
         raise too_deep(max_depth) from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Problem(400, "the body is not JSON", hint=str(error), error="bad-json") from None
     check_depth(value, max_depth)
     return value

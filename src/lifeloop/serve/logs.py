@@ -20,6 +20,12 @@ def start(*, level: str = "info") -> None:
     _LOG.setLevel(level.upper())
 
 
+def stop() -> None:
+    """Write nothing from now on."""
+    _LOG.handlers = [logging.NullHandler()]
+    _LOG.setLevel(logging.CRITICAL)
+
+
 def request(
     *, method: str, route: str, status: int, seconds: float, request_id: str, key_id: str | None
 ) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from lifeloop import errors
@@ -25,8 +26,10 @@ _STATUS: tuple[tuple[type[errors.LifeloopError], int], ...] = (
 _RETRY = (503, 507)
 
 
-class Problem(Exception):
+class Problem(HTTPException):
     """A refusal of the service itself, with its status and what to do next."""
+
+    # an HTTPException, so that it comes through FastAPI's reading of bodies as it is
 
     def __init__(
         self,
@@ -37,12 +40,15 @@ class Problem(Exception):
         headers: Mapping[str, str] | None = None,
         **more: Any,
     ) -> None:
-        super().__init__(title)
-        self.status = status
+        super().__init__(status, title, dict(headers or {}))
         self.title = title
         self.hint = hint
-        self.headers = dict(headers or {})
         self.more = more
+
+    @property
+    def status(self) -> int:
+        """HTTP's status."""
+        return self.status_code
 
 
 def of(error: Exception, *, retry_after_s: int) -> Problem:
@@ -99,7 +105,7 @@ def response(problem: Problem, *, request_id: str) -> Response:
         msgspec.json.encode(body),
         status_code=problem.status,
         media_type=MEDIA_TYPE,
-        headers=problem.headers,
+        headers=dict(problem.headers or {}),
     )
 
 

@@ -120,23 +120,6 @@ DOCUMENT: dict[str, Any] = {
                     "description": "stored, durably; one result per row",
                     "content": {"application/json": {"schema": {"type": "object"}}},
                 },
-                **{
-                    status: {
-                        "description": why,
-                        "content": {"application/problem+json": {"schema": {"type": "object"}}},
-                    }
-                    for status, why in (
-                        ("400", "the body cannot be read"),
-                        ("401", "no key"),
-                        ("403", "a key without the role ingest"),
-                        ("413", "too large"),
-                        ("415", "an encoding that is not read"),
-                        ("422", "not one row could be stored"),
-                        ("429", "too many requests"),
-                        ("503", "the store is down; nothing was accepted"),
-                        ("507", "the disk is full; nothing was accepted"),
-                    )
-                },
             },
         }
     }

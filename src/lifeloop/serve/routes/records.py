@@ -21,6 +21,10 @@ NoneMatch = Annotated[str | None, Header(alias="if-none-match", description="* :
 
 _GONE: dict[int | str, dict[str, Any]] = {404: {"description": "there is none"}}
 _CHANGED: dict[int | str, dict[str, Any]] = {412: {"description": "it was changed meanwhile"}}
+_MADE: dict[int | str, dict[str, Any]] = {
+    200: {"description": "replaced", "content": {"application/json": {}}},
+    201: {"description": "made", "content": {"application/json": {}}},
+}
 
 
 def _get(service: Service, kind: Kind, record_id: str, known: str | None) -> Response:
@@ -87,7 +91,10 @@ def get_item(service: Open, item_id: Id, if_none_match: NoneMatch = None) -> Res
 
 
 @router.put(
-    "/items/{item_id:id}", tags=["items"], dependencies=[needs("operate")], responses=_CHANGED
+    "/items/{item_id:id}",
+    tags=["items"],
+    dependencies=[needs("operate")],
+    responses={**_CHANGED, **_MADE},
 )
 def put_item(
     service: Open,
@@ -162,7 +169,10 @@ def get_user(service: Open, user_id: Id, if_none_match: NoneMatch = None) -> Res
 
 
 @router.put(
-    "/users/{user_id:id}", tags=["users"], dependencies=[needs("operate")], responses=_CHANGED
+    "/users/{user_id:id}",
+    tags=["users"],
+    dependencies=[needs("operate")],
+    responses={**_CHANGED, **_MADE},
 )
 def put_user(
     service: Open,
