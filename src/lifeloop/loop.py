@@ -12,7 +12,9 @@ from lifeloop.arrival import opened_preset
 from lifeloop.config import Scenario
 from lifeloop.contracts import (
     UNTIMED,
+    AliasKind,
     Decision,
+    ErasureReport,
     Head,
     History,
     IdentityReport,
@@ -94,7 +96,7 @@ class Lifeloop:
             Returns now in microseconds UTC; for tests and replays.
         """
         home = Home.of(where, scenario=scenario)
-        return cls(open_store(home.url), home.scenario, home.folder, clock=clock)
+        return cls(open_store(home.url, keys=home.folder), home.scenario, home.folder, clock=clock)
 
     def close(self) -> None:
         """Release the store."""
@@ -217,9 +219,19 @@ class Lifeloop:
             key=self.id_key(),
         )
 
-    def identify(self, anonymous_id: str, user_id: str) -> IdentityReport:
-        """Link an anonymous visitor to a user, once. Raises ``IdentityRefused``."""
-        return self.store.identify(anonymous_id, user_id, received_us=self._clock())
+    def identify(
+        self, anonymous_id: str, user_id: str, *, kind: AliasKind = "device"
+    ) -> IdentityReport:
+        """Link an anonymous visitor, or another alias, to a user. Raises ``IdentityRefused``."""
+        return self.store.identify(anonymous_id, user_id, received_us=self._clock(), kind=kind)
+
+    def erase(self, user_id: str) -> ErasureReport:
+        """Remove a person with every alias, for good: whatever comes of them is refused."""
+        return self.store.erase(user_id, at_us=self._clock())
+
+    def export_user(self, user_id: str) -> dict[str, Any]:
+        """Return everything that is held about a person, as plain JSON."""
+        return self.store.held(user_id)
 
     def retry_quarantine(
         self, *, mapping: Mapping[str, str] | None = None, zone: str | None = None

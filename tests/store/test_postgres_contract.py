@@ -6,6 +6,7 @@ import pytest
 
 from lifeloop.testing.postgres import own_schema, postgres_server
 from lifeloop.testing.store_suite import StoreContract
+from lifeloop.testing.store_suite_people import PeopleContract
 
 pytestmark = pytest.mark.extras
 
@@ -17,6 +18,13 @@ def server() -> Iterator[str]:
 
 
 class TestPostgres(StoreContract):
+    @pytest.fixture
+    def store_url(self, server: str) -> Iterator[str]:
+        with own_schema(server) as url:
+            yield url
+
+
+class TestPostgresPeople(PeopleContract):
     @pytest.fixture
     def store_url(self, server: str) -> Iterator[str]:
         with own_schema(server) as url:

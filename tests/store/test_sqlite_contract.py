@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from lifeloop.testing.store_suite import StoreContract
+from lifeloop.testing.store_suite_people import PeopleContract
 
 
 class TestSqlite(StoreContract):
@@ -13,3 +14,9 @@ class TestSqlite(StoreContract):
         folder = tmp_path / "with space ?q=1#用户%20"
         folder.mkdir()
         return f"sqlite:///{folder / 'store.db'}"
+
+
+class TestSqlitePeople(PeopleContract):
+    @pytest.fixture
+    def store_url(self, tmp_path: Path) -> str:
+        return f"sqlite:///{tmp_path / 'store.db'}"

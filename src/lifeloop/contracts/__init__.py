@@ -8,7 +8,14 @@ from lifeloop.contracts.answers import (
     StageResult,
 )
 from lifeloop.contracts.history import Changes, History, Snapshot
-from lifeloop.contracts.intake import IdentityReport, IngestReport, Reason
+from lifeloop.contracts.intake import (
+    Alias,
+    AliasKind,
+    ErasureReport,
+    IdentityReport,
+    IngestReport,
+    Reason,
+)
 from lifeloop.contracts.models import (
     Candidates,
     Encoder,
@@ -25,6 +32,8 @@ from lifeloop.events.records import QuarantinedRow
 
 __all__ = [
     "UNTIMED",
+    "Alias",
+    "AliasKind",
     "Bool",
     "Candidates",
     "Changes",
@@ -33,6 +42,7 @@ __all__ = [
     "Decision",
     "Double",
     "Encoder",
+    "ErasureReport",
     "Evidence",
     "FittedRetriever",
     "Float",

@@ -70,6 +70,37 @@ def _merge(left: tuple[Reason, ...], right: tuple[Reason, ...]) -> tuple[Reason,
     return tuple(merged.values())
 
 
+AliasKind = Literal["device", "mail_hash", "openid", "unionid", "account"]
+"""What an alias is: a device or browser, the hash of a mail address, a WeChat id of one app or of
+all apps of a company, or the id of the same person in another system."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A name under which a user also appears as ``anonymous_id``, known from ``seq`` on."""
+
+    alias: str
+    kind: AliasKind
+    seq: int
+    at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureReport:
+    """What an erasure removed, in rows; ``cleaned`` are events of others that named the person."""
+
+    user_id: str
+    visitors: int
+    seq: int
+    events: int
+    profiles: int
+    links: int
+    decisions: int
+    quarantined: int
+    audited: int
+    cleaned: int
+
+
 @dataclass(frozen=True, slots=True)
 class IdentityReport:
     """What ``identify`` did: ``linked``, ``already`` or (raised) refused."""

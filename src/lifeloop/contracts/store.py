@@ -8,7 +8,13 @@ from typing import Any, Protocol, runtime_checkable
 import polars as pl
 
 from lifeloop.contracts.history import Changes, History, Snapshot
-from lifeloop.contracts.intake import IdentityReport, IngestReport
+from lifeloop.contracts.intake import (
+    Alias,
+    AliasKind,
+    ErasureReport,
+    IdentityReport,
+    IngestReport,
+)
 from lifeloop.contracts.policy import Decision
 from lifeloop.events.records import Item, QuarantinedRow, User
 
@@ -124,8 +130,30 @@ class Store(Protocol):
         """Return every event of these people as known at ``seq`` (``STORED_EVENT_SCHEMA``)."""
         ...
 
-    def identify(self, anonymous_id: str, user_id: str, *, received_us: int) -> IdentityReport:
-        """Link an anonymous id to a user, once; raises ``IdentityRefused``."""
+    def identify(
+        self, anonymous_id: str, user_id: str, *, received_us: int, kind: AliasKind = "device"
+    ) -> IdentityReport:
+        """Link an alias to a user, once; raises ``IdentityRefused``."""
+        ...
+
+    def aliases(self, user_id: str, *, seq: int | None = None) -> list[Alias]:
+        """Return the aliases of a user known at ``seq``, oldest first."""
+        ...
+
+    def first_name(self, person: str) -> str:
+        """Return the name under which a person was first met; it outlives their sign-in."""
+        ...
+
+    def identity_audit(self) -> list[dict[str, Any]]:
+        """Return every refused link, oldest first."""
+        ...
+
+    def erase(self, user_id: str, *, at_us: int) -> ErasureReport:
+        """Remove a person with every alias; whatever comes of them later is refused."""
+        ...
+
+    def held(self, user_id: str) -> dict[str, Any]:
+        """Return everything that is held about a person, as plain JSON."""
         ...
 
     def quarantine(self, rows: Sequence[QuarantinedRow], *, received_us: int) -> None:

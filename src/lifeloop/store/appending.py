@@ -36,6 +36,7 @@ from lifeloop.store.rows import (
     too_long,
 )
 from lifeloop.store.tables import events, superseded
+from lifeloop.store.tombstones import without_erased
 
 IDS_UP_TO = 10_000
 """A report tells each row's id and outcome for writes up to this many rows."""
@@ -80,24 +81,26 @@ def append_events(backend: Backend, frame: pl.DataFrame, *, received_us: int) ->
     """
     if not frame.height:
         return IngestReport()
-    rows = conformed(frame, {**EVENT_SCHEMA, "t_us": pl.Int64}, optional=_OPTIONAL)
-    why = refused(rows, {**_REFUSED, **too_long(_INDEXED, backend.longest_key)})
-    bad, rows = rows.filter(why.is_not_null()), rows.filter(why.is_null())
-    rows = _with_ids_and_contents(rows)
-    told = reasons(bad, why.drop_nulls()) if bad.height else ()
+    seen = conformed(frame, {**EVENT_SCHEMA, "t_us": pl.Int64}, optional=_OPTIONAL)
+    why = refused(seen, {**_REFUSED, **too_long(_INDEXED, backend.longest_key)})
+    rows = _with_ids_and_contents(seen.filter(why.is_null()))
     with backend.write() as con:
+        bad = seen.filter(why.is_not_null())
+        broken = why.drop_nulls()
+        rows, why = without_erased(backend, con, rows, why)
         plan = _planned(backend, con, rows)
         n = plan.rows.height
         before = clock.take(con, n, times=_times(plan.rows["t_us"]))
         flags = _store(backend, con, plan, before=before, received_us=received_us)
         if bad.height:
-            lost = _quarantined(bad, why.drop_nulls(), lines=LINE in frame.columns)
-            keep(con, lost, received_us=received_us)
+            lost = _quarantined(bad, broken, lines=LINE in frame.columns)
+            keep(backend, con, lost, received_us=received_us)
+    bad = seen.filter(why.is_not_null())
     return IngestReport(
         accepted=n,
         duplicate=rows.height - n,
         rejected=bad.height,
-        reasons=told,
+        reasons=reasons(bad, why.drop_nulls()) if bad.height else (),
         flagged=flags,
         event_ids=tuple(plan.ids) if frame.height <= IDS_UP_TO else (),
         outcomes=_outcomes(plan, why) if frame.height <= IDS_UP_TO else (),

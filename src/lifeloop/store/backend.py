@@ -11,12 +11,17 @@ from typing import Any, Protocol
 import polars as pl
 import sqlalchemy as sa
 
+from lifeloop.store.secret import Secret
+
 Fetch = Callable[[sa.Select[Any], Mapping[str, Any]], list[tuple[Any, ...]]]
 """Runs one small read: a statement that is a constant of its module, and its parameters."""
 
 
 class Backend(Protocol):
     """One open database."""
+
+    secret: Secret
+    """Where the key of the erasures is kept."""
 
     @property
     def url(self) -> str:
@@ -69,6 +74,10 @@ class Backend(Protocol):
 
     def frame(self, statement: sa.Select[Any], schema: Mapping[str, Any]) -> pl.DataFrame:
         """Run a large read and return it with exactly the types of ``schema``."""
+        ...
+
+    def scrub(self) -> None:
+        """Take out of the files what a committed deletion left in them."""
         ...
 
     def close(self) -> None:

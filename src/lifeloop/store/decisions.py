@@ -2,16 +2,21 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from lifeloop.contracts import Decision
 from lifeloop.errors import InputError, StoreError
+from lifeloop.events.records import ANONYMOUS_PREFIX
 from lifeloop.store import clock
 from lifeloop.store.backend import Backend, bound
 from lifeloop.store.tables import decisions
+from lifeloop.store.tombstones import erased_of
+
+NAMELESS = "erased"
+"""Whose slate it is, where the person was erased."""
 
 _PAGE = 500
 _OWN = ("request_id", "user_id", "t_us", "seq")  # columns; the rest is the body
@@ -20,6 +25,8 @@ _OWN = ("request_id", "user_id", "t_us", "seq")  # columns; the rest is the body
 def log(backend: Backend, decision: Decision) -> None:
     """Log one slate; the same slate again (a replayed spool) is a no-op.
 
+    The slate of a person who was erased is logged without their name and their context.
+
     Raises
     ------
     InputError
@@ -27,18 +34,11 @@ def log(backend: Backend, decision: Decision) -> None:
     StoreError
         If another slate was logged under the same request id.
     """
-    # not dataclasses.asdict: it copies every candidate, once per request
-    told: dict[str, Any] = {f.name: getattr(decision, f.name) for f in fields(decision)}
-    row = {name: told.pop(name) for name in _OWN}
-    try:
-        row["body"] = json.dumps(told, ensure_ascii=False, allow_nan=False, default=_plain)
-    except ValueError as error:
-        raise InputError(
-            f"a decision holds a number that is not finite ({error})",
-            got=decision.request_id,
-            hint="leave candidates without a score out of the slate",
-        ) from None
+    row = _columns(decision)
+    users, visitors = _as_names(decision.user_id)
     with backend.write() as con:
+        if erased_of(backend, con, users=users, visitors=visitors):
+            row = _columns(replace(decision, user_id=NAMELESS, context={}))
         if backend.put(con, decisions, row):
             return
         query = sa.select(decisions).where(decisions.c.request_id == decision.request_id)
@@ -51,6 +51,27 @@ def log(backend: Backend, decision: Decision) -> None:
                 got=decision.request_id,
                 hint="give every request its own id",
             )
+
+
+def _columns(decision: Decision) -> dict[str, Any]:
+    # not dataclasses.asdict: it copies every candidate, once per request
+    told: dict[str, Any] = {f.name: getattr(decision, f.name) for f in fields(decision)}
+    row = {name: told.pop(name) for name in _OWN}
+    try:
+        row["body"] = json.dumps(told, ensure_ascii=False, allow_nan=False, default=_plain)
+    except ValueError as error:
+        raise InputError(
+            f"a decision holds a number that is not finite ({error})",
+            got=decision.request_id,
+            hint="leave candidates without a score out of the slate",
+        ) from None
+    return row
+
+
+def _as_names(person: str) -> tuple[list[str], list[str]]:
+    if person.startswith(ANONYMOUS_PREFIX):
+        return [], [person.removeprefix(ANONYMOUS_PREFIX)]
+    return [person], []
 
 
 def read(backend: Backend, *, from_seq: int, to_seq: int | None) -> Iterator[Decision]:

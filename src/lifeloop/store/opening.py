@@ -15,7 +15,7 @@ _POSTGRES = ("postgresql", "postgres", "postgresql+psycopg")
 _DRIVERS = ("psycopg", "adbc_driver_postgresql")
 
 
-def open_store(url: str) -> "SqlStore":
+def open_store(url: str, *, keys: Path | None = None) -> "SqlStore":
     """Open the system of record, made and migrated as needed.
 
     Parameters
@@ -26,6 +26,9 @@ def open_store(url: str) -> "SqlStore":
         ``postgresql://user:password@host:port/database?schema=name`` with any option of libpq;
         without ``schema`` the tables go where the server puts this user's. Needs the extra
         ``postgres``.
+    keys : Path, optional
+        Folder of the key of the erasures (``secret.py``); by default that of the SQLite file,
+        or the current one.
 
     Returns
     -------
@@ -42,7 +45,7 @@ def open_store(url: str) -> "SqlStore":
         If the URL names no database that lifeloop knows, or it cannot be opened.
     """
     if url.split("://")[0] in _POSTGRES:
-        return _opened(_postgres(url))
+        return _opened(_postgres(url), keys)
     if not url.startswith(_SQLITE) or not url.removeprefix(_SQLITE):
         raise StoreError(
             "the database URL names no file",
@@ -52,16 +55,19 @@ def open_store(url: str) -> "SqlStore":
         )
     from lifeloop.store.sqlite import open_backend
 
-    return _opened(open_backend(Path(url.removeprefix(_SQLITE))))
+    return _opened(open_backend(Path(url.removeprefix(_SQLITE))), keys)
 
 
 # Heavy imports wait until a store is really opened.
 
 
-def _opened(backend: "Backend") -> "SqlStore":
+def _opened(backend: "Backend", keys: Path | None) -> "SqlStore":
     from lifeloop.store.migrate import migrate
+    from lifeloop.store.secret import Secret
     from lifeloop.store.sql_store import SqlStore
 
+    if keys is not None:
+        backend.secret = Secret(keys)
     try:
         migrate(backend)
     except BaseException:

@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -33,6 +34,7 @@ from lifeloop.errors import StoreError
 from lifeloop.store.backend import Fetch
 from lifeloop.store.postgres_errors import told, translated, unreachable, was_lost
 from lifeloop.store.postgres_url import Address, read_url
+from lifeloop.store.secret import Secret
 
 BUSY_S = 30
 """How long a writer waits for its turn before it gives up."""
@@ -64,6 +66,7 @@ class PostgresBackend:
 
     def __init__(self, address: Address) -> None:
         self.address = address
+        self.secret = Secret(Path.cwd())
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._bulk = threading.local()
@@ -176,6 +179,16 @@ class PostgresBackend:
         if len(rows) < _CHUNK:
             return _framed(rows, schema)
         return self._by_columns(statement, schema)
+
+    def scrub(self) -> None:
+        """Vacuum, which frees the space of deleted rows for others to overwrite."""
+        try:
+            with psycopg.connect(self.address.conninfo, autocommit=True) as con:
+                con.execute("SET lock_timeout = '5s'")
+                for name in ("events", "users", "links", "decisions", "quarantine"):
+                    con.execute(f'VACUUM "{name}"'.encode())
+        except psycopg.Error as error:
+            raise translated(error, self.address, committing=False) from error
 
     def close(self) -> None:
         """Release every connection."""

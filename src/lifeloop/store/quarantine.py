@@ -8,14 +8,19 @@ from typing import Any
 import sqlalchemy as sa
 
 from lifeloop.contracts import QuarantinedRow
+from lifeloop.store.backend import Backend
 from lifeloop.store.rows import digest
 from lifeloop.store.tables import quarantine
+from lifeloop.store.tombstones import erased_of, names_in
 
 _AT_ONCE = 500  # ids per statement
 
 
-def keep(con: sa.Connection, rows: Iterable[QuarantinedRow], *, received_us: int) -> None:
-    """Keep refused rows; the same line of the same source is kept once."""
+def keep(
+    backend: Backend, con: sa.Connection, rows: Iterable[QuarantinedRow], *, received_us: int
+) -> None:
+    """Keep refused rows; the same line of the same source once, and none of an erased person."""
+    rows = _without_erased(backend, con, list(rows))
     values = [_record(row, received_us) for row in rows]
     seen: set[str] = set()
     fresh = []
@@ -36,18 +41,29 @@ def listed(con: sa.Connection, *, reason: str | None, limit: int | None) -> list
     query = sa.select(quarantine).order_by(quarantine.c.id).limit(limit)
     if reason is not None:
         query = query.where(quarantine.c.reason == reason)
-    return [
-        QuarantinedRow(
-            kind=row.kind,
-            reason=row.reason,
-            raw=json.loads(row.raw),
-            source=row.source,
-            line=row.line,
-            quarantine_id=row.id,
-            received_us=row.received_us,
-        )
-        for row in con.execute(query)
-    ]
+    return [_row(row) for row in con.execute(query)]
+
+
+def about(con: sa.Connection, names: Sequence[str]) -> list[QuarantinedRow]:
+    """Return the refused rows that name one of these people, oldest first."""
+    if not names:
+        return []
+    texts = [json.dumps(name)[1:-1] for name in names]
+    holds = sa.or_(*(quarantine.c.raw.contains(text, autoescape=True) for text in texts))
+    query = sa.select(quarantine).where(holds).order_by(quarantine.c.id)
+    wanted = set(names)
+    rows = [_row(row) for row in con.execute(query)]
+    return [row for row in rows if not wanted.isdisjoint(names_in(row.raw))]
+
+
+def _without_erased(
+    backend: Backend, con: sa.Connection, rows: list[QuarantinedRow]
+) -> list[QuarantinedRow]:
+    named = [set(names_in(row.raw)) for row in rows]
+    every = set().union(*named)
+    found = erased_of(backend, con, users=every, visitors=every)
+    gone = found.users | found.visitors
+    return [row for row, names in zip(rows, named, strict=True) if gone.isdisjoint(names)]
 
 
 def released(con: sa.Connection, ids: Sequence[int]) -> int:
@@ -57,6 +73,18 @@ def released(con: sa.Connection, ids: Sequence[int]) -> int:
         part = [int(i) for i in ids[start : start + _AT_ONCE]]
         n += con.execute(sa.delete(quarantine).where(quarantine.c.id.in_(part))).rowcount
     return n
+
+
+def _row(row: sa.Row[Any]) -> QuarantinedRow:
+    return QuarantinedRow(
+        kind=row.kind,
+        reason=row.reason,
+        raw=json.loads(row.raw),
+        source=row.source,
+        line=row.line,
+        quarantine_id=row.id,
+        received_us=row.received_us,
+    )
 
 
 def _record(row: QuarantinedRow, received_us: int) -> dict[str, Any]:

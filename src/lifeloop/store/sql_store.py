@@ -8,8 +8,11 @@ import polars as pl
 import sqlalchemy as sa
 
 from lifeloop.contracts import (
+    Alias,
+    AliasKind,
     Changes,
     Decision,
+    ErasureReport,
     Head,
     History,
     IdentityReport,
@@ -23,6 +26,7 @@ from lifeloop.store import (
     changes,
     clock,
     decisions,
+    erasing,
     exclusive,
     histories,
     identity,
@@ -33,6 +37,7 @@ from lifeloop.store import (
     versions,
 )
 from lifeloop.store.backend import Backend, bound
+from lifeloop.store.held import held_about
 from lifeloop.store.kept import SqlKept
 
 _AT = tables.clock.c
@@ -129,9 +134,23 @@ class SqlStore:
         """Return every event of these people as known at ``seq``."""
         return changes.events_of(self._backend, user_ids, seq=seq)
 
-    def identify(self, anonymous_id: str, user_id: str, *, received_us: int) -> IdentityReport:
-        """Link an anonymous id to a user, once; raises ``IdentityRefused``."""
-        return identity.identify(self._backend, anonymous_id, user_id, received_us=received_us)
+    def identify(
+        self, anonymous_id: str, user_id: str, *, received_us: int, kind: AliasKind = "device"
+    ) -> IdentityReport:
+        """Link an alias to a user, once; raises ``IdentityRefused``."""
+        return identity.identify(
+            self._backend, anonymous_id, user_id, received_us=received_us, kind=kind
+        )
+
+    def aliases(self, user_id: str, *, seq: int | None = None) -> list[Alias]:
+        """Return the aliases of a user known at ``seq``, oldest first."""
+        with self._backend.read() as con:
+            return identity.aliases_of(con, user_id, seq=seq)
+
+    def first_name(self, person: str) -> str:
+        """Return the name under which a person was first met; it outlives their sign-in."""
+        with self._backend.read() as con:
+            return identity.first_name(con, person)
 
     def person_of(self, anonymous_id: str, *, seq: int | None = None) -> str:
         """Return who a visitor is in histories: the linked user, else ``anon:<id>``."""
@@ -147,7 +166,7 @@ class SqlStore:
     def quarantine(self, rows: Sequence[QuarantinedRow], *, received_us: int) -> None:
         """Keep refused rows."""
         with self._backend.write() as con:
-            quarantine.keep(con, rows, received_us=received_us)
+            quarantine.keep(self._backend, con, rows, received_us=received_us)
             clock.take(con, 0)
 
     def quarantined(
@@ -161,6 +180,14 @@ class SqlStore:
         """Remove rows from quarantine after they were replayed; return how many."""
         with self._backend.write() as con:
             return quarantine.released(con, quarantine_ids)
+
+    def erase(self, user_id: str, *, at_us: int) -> ErasureReport:
+        """Remove a person with every alias; whatever comes of them later is refused."""
+        return erasing.erase_person(self._backend, user_id, at_us=at_us)
+
+    def held(self, user_id: str) -> dict[str, Any]:
+        """Return everything that is held about a person, as plain JSON."""
+        return held_about(self._backend, user_id)
 
     def log_decision(self, decision: Decision) -> None:
         """Log one slate; durable before it returns."""

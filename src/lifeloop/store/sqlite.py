@@ -25,11 +25,13 @@ from sqlalchemy.pool import QueuePool, StaticPool
 
 from lifeloop.errors import StoreError
 from lifeloop.store.backend import Fetch
+from lifeloop.store.secret import Secret
 from lifeloop.store.sqlite_errors import BUSY_S, told
 
 _SETTLE_S = 2.0  # how long the end of a bulk block waits for readers of the old state
 _CHUNK = 20_000  # rows; reads below this are not worth a private copy
 _LIVE = ("PRAGMA synchronous=FULL", "PRAGMA wal_autocheckpoint=2000")
+_ALWAYS = ("PRAGMA temp_store=MEMORY", "PRAGMA secure_delete=ON")
 _BULK = ("PRAGMA synchronous=NORMAL", "PRAGMA wal_autocheckpoint=16000")
 
 
@@ -42,6 +44,7 @@ class SqliteBackend:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.secret = Secret(path.parent)
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._bulk = threading.local()
@@ -168,6 +171,14 @@ class SqliteBackend:
             cursor = _driver(con).execute(sql, values)
             return pl.concat([_framed(part, schema) for part in _parts(cursor)])
 
+    def scrub(self) -> None:
+        """Cut the WAL, whose older pages still hold what was deleted.
+
+        The database file needs no more: ``secure_delete`` has overwritten the rows in it.
+        """
+        with self._lock:
+            self._settle()
+
     def close(self) -> None:
         """Release every connection; the last one of all processes tidies the WAL away."""
         if os.getpid() == self._pid:
@@ -286,7 +297,7 @@ def _connect(path: Path, *, cache_kib: int) -> sqlite3.Connection:
     try:
         if con.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             con.execute("PRAGMA journal_mode=WAL")
-        for pragma in (*_LIVE, f"PRAGMA cache_size=-{cache_kib}", "PRAGMA temp_store=MEMORY"):
+        for pragma in (*_LIVE, f"PRAGMA cache_size=-{cache_kib}", *_ALWAYS):
             con.execute(pragma)
     except BaseException:
         con.close()

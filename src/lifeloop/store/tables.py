@@ -121,6 +121,7 @@ links = sa.Table(
     metadata,
     _text("anonymous_id", primary_key=True),
     _text("user_id"),
+    _text("kind"),
     _seq(primary=False),
     _long("at_us"),
 )
@@ -181,4 +182,23 @@ kept = sa.Table(
     _text("name", primary_key=True),
     _text("body"),
     _long("at_us"),
+)
+
+tombstones = sa.Table(
+    "tombstones",
+    metadata,
+    _text("mark", primary_key=True),  # HMAC of the kind and the id: no name of anybody
+    _text("kind"),
+    _long("at_us"),
+)
+
+removals = sa.Table(
+    "removals",
+    metadata,
+    _id(),
+    _text("why"),  # erased | expired
+    _long("at_us"),
+    _long("seqs"),  # how many sequence numbers were given up
+    _text("body"),
+    sqlite_autoincrement=True,
 )

@@ -18,6 +18,7 @@ from lifeloop.store import clock, quarantine
 from lifeloop.store.backend import LAST, Backend, bound
 from lifeloop.store.rows import LINE, conformed, holds_nul, not_finite, reasons, refused, too_long
 from lifeloop.store.tables import items, users
+from lifeloop.store.tombstones import erased_of, marked
 
 _JSON = ("consent", "attributes")
 
@@ -50,11 +51,17 @@ def put(backend: Backend, kind: Kind, frame: pl.DataFrame, *, received_us: int) 
         **too_long([kind.key], backend.longest_key),
     }
     why = refused(rows, rules)
-    bad, rows = rows.filter(why.is_not_null()), rows.filter(why.is_null())
+    seen, rows = rows, rows.filter(why.is_null())
     texts = canonical_rows(rows, list(kind.schema))
     contents = [blake2b(text.encode(), digest_size=16).digest() for text in texts]
     rows = rows.with_columns(pl.Series("content", contents, dtype=pl.Binary))
     with backend.write() as con:
+        bad, broken = seen.filter(why.is_not_null()), why.drop_nulls()
+        if kind is USERS:
+            people = rows["user_id"]
+            gone = erased_of(backend, con, users=people.unique(), visitors=()).users
+            why = marked(why, people.is_in(list(gone)))
+            rows = rows.filter(~people.is_in(list(gone)))
         new = _changed(backend, con, kind, rows)
         before = clock.take(con, new.height)
         seqs = np.arange(before + 1, before + 1 + new.height, dtype=np.int64)
@@ -67,9 +74,10 @@ def put(backend: Backend, kind: Kind, frame: pl.DataFrame, *, received_us: int) 
             raws = bad.select(list(kind.schema)).to_dicts()
             lost = [
                 QuarantinedRow("user" if kind is USERS else "item", reason, raw, line=line)
-                for raw, reason, line in zip(raws, why.drop_nulls(), lines, strict=True)
+                for raw, reason, line in zip(raws, broken, lines, strict=True)
             ]
-            quarantine.keep(con, lost, received_us=received_us)
+            quarantine.keep(backend, con, lost, received_us=received_us)
+    bad = seen.filter(why.is_not_null())
     return IngestReport(
         accepted=new.height,
         duplicate=rows.height - new.height,

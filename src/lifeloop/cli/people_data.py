@@ -1,0 +1,61 @@
+"""Commands about what is held of a person: export it, erase it, look at refused links."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lifeloop.cli.session import AsJson, Folder, opened, out, print_json, table
+
+Person = Annotated[str, typer.Argument(help="user id, or anon:<anonymous id>")]
+
+
+def erase(
+    user_id: Person,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    folder: Folder = Path("."),
+    as_json: AsJson = False,
+) -> None:
+    """Erase a person and every alias of theirs, for good; later imports of them are refused."""
+    if not yes and not as_json:
+        typer.confirm(f"erase {user_id} for good?", abort=True)
+    from dataclasses import asdict
+
+    with opened(folder, as_json=as_json) as loop:
+        report = asdict(loop.erase(user_id))
+    if as_json:
+        print_json(report)
+        return
+    out.print(table("erased", ["", ""], [[name, n] for name, n in report.items()]))
+    out.print("· backups made before still hold this person; restoring one erases them again")
+
+
+def export(
+    user_id: Person,
+    into: Annotated[Path | None, typer.Option(help="write to this file, not to stdout")] = None,
+    folder: Folder = Path("."),
+    as_json: AsJson = False,
+) -> None:
+    """Write everything that is held about a person as JSON."""
+    with opened(folder, as_json=as_json) as loop:
+        held = loop.export_user(user_id)
+    if into is None:
+        print_json(held)
+        return
+    into.write_text(json.dumps(held, ensure_ascii=False, allow_nan=False, indent=1) + "\n", "utf-8")
+    if as_json:
+        print_json({"file": str(into), "events": len(held["events"])})
+    else:
+        out.print(f"wrote {into}: {len(held['events'])} events", highlight=False)
+
+
+def audit(folder: Folder = Path("."), as_json: AsJson = False) -> None:
+    """List every refused link between an alias and a user, oldest first, with its reason."""
+    with opened(folder, as_json=as_json) as loop:
+        rows = loop.store.identity_audit()
+    if as_json:
+        print_json({"refused": rows})
+        return
+    columns = ["anonymous_id", "user_id", "linked_to", "reason", "at_us"]
+    out.print(table("refused links", columns, [[row[c] for c in columns] for row in rows]))
