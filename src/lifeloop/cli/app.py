@@ -9,6 +9,7 @@ from lifeloop.cli import (
     lifecycle,
     models,
     people,
+    people_data,
     presets,
     project,
     serve,
@@ -44,6 +45,9 @@ app.add_typer(imports, name="import")
 app.command("clean")(cleaning.clean)
 app.command("pseudonym")(data.pseudonym)
 app.command("identify")(data.identify)
+app.command("audit")(people_data.audit)
+app.command("export")(people_data.export)
+app.command("erase")(people_data.erase)
 quarantine.command("list")(data.quarantine_list)
 quarantine.command("retry")(data.quarantine_retry)
 app.add_typer(quarantine, name="quarantine")

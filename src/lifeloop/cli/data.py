@@ -115,14 +115,20 @@ def pseudonym(
 def identify(
     anonymous_id: Annotated[str, typer.Argument(help="the visitor's id")],
     user_id: Annotated[str, typer.Argument(help="the user they turned out to be")],
+    kind: Annotated[
+        str, typer.Option(help="device, mail_hash, openid, unionid or account")
+    ] = "device",
     folder: Folder = Path("."),
     as_json: AsJson = False,
 ) -> None:
-    """Link an anonymous visitor to a user, once; two known users are never merged."""
+    """Link an anonymous visitor, or another alias, to a user; two known users never merge."""
     from dataclasses import asdict
+    from typing import cast
+
+    from lifeloop.contracts import AliasKind
 
     with opened(folder, as_json=as_json) as loop:
-        report = loop.identify(anonymous_id, user_id)
+        report = loop.identify(anonymous_id, user_id, kind=cast("AliasKind", kind))
     if as_json:
         print_json(asdict(report))
     else:

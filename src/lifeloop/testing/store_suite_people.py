@@ -105,9 +105,7 @@ class PeopleContract:
         assert {name: rows for name, rows in held.items() if rows} == {"user_id": ADA}
         assert store.histories([ADA, f"anon:{VISITOR}"])[0].known is False
 
-    def test_others_are_as_if_the_erased_had_never_been(
-        self, store: SqlStore
-    ) -> None:
+    def test_others_are_as_if_the_erased_had_never_been(self, store: SqlStore) -> None:
         fill(store)
         store.erase(ADA, at_us=NOW)
         left = store.snapshot()
@@ -222,7 +220,11 @@ class PeopleContract:
             store.append(event_rows(VIEW), received_us=NOW)
 
     def test_a_short_id_takes_no_refused_row_of_another(self, store: SqlStore) -> None:
-        rows: list[dict[str, Any]] = [{"user_id": 8, "quantity": 7}, {"user": "7", "quantity": 1}, {"客户": 7}]
+        rows: list[dict[str, Any]] = [
+            {"user_id": 8, "quantity": 7},
+            {"user": "7", "quantity": 1},
+            {"客户": 7},
+        ]
         store.quarantine([QuarantinedRow("event", "bad", row) for row in rows], received_us=NOW)
         assert store.erase("7", at_us=NOW).quarantined == 2
         assert [row.raw for row in store.quarantined()] == rows[:1]
