@@ -50,7 +50,7 @@ def fitted(data: TrainData) -> FittedBlend:
     return found
 
 
-@pytest.mark.parametrize(("n_users", "rule"), [(200, "linear"), (40, "rrf")])
+@pytest.mark.parametrize(("n_users", "rule"), [(200, "linear"), (16, "rrf")])
 def test_a_new_item_of_the_users_topic_beats_every_item_of_other_topics(
     n_users: int, rule: str
 ) -> None:

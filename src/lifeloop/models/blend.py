@@ -15,7 +15,7 @@ from lifeloop.errors import InputError
 from lifeloop.models.blended import FittedBlend, Rule, cold_weights
 from lifeloop.models.fresh import fresh_items, fresh_weights
 from lifeloop.models.holdout import Holdout, Horizon, hold_out
-from lifeloop.models.validate import candidate_table, validation_ndcg
+from lifeloop.models.validate import candidate_table, joined, validation_ndcg
 from lifeloop.models.weights import learn_weights, ndcg_at_10
 
 HALF_LIVES: tuple[float | None, ...] = (None, 20.0, 7.0, 3.0, 1.5)
@@ -38,6 +38,8 @@ class Blend:
         Validate on each person's last event, or on the last ``share`` of time.
     repeats : bool
         Whether items of the history may be recommended, and so count in validation.
+    cuts : int
+        With ``horizon="time"``: slices at most, until ``max_queries`` people are reached.
     max_queries : int
         People validated on at most; fewer (not under 400) for catalogues above 40,000 items.
     """
@@ -47,6 +49,7 @@ class Blend:
     horizon: Horizon = "time"
     repeats: bool = False
     share: float = 0.15
+    cuts: int = 3
     depth: int = 50
     max_queries: int = 1000
     min_queries: int = 50
@@ -55,33 +58,47 @@ class Blend:
     def fit(self, data: TrainData, *, rng: np.random.Generator) -> FittedBlend:
         """Choose half-lives and weights on the inner slice, then fit the parts on everything."""
         split_rng, inner_rng, final_rng = rng.spawn(3)
-        inner = self.slice(data, rng=split_rng)
-        return self.finish(data, self.learn(inner, rng=inner_rng), rng=final_rng)
+        cuts = self.slices(data, rng=split_rng)
+        return self.finish(data, self.learn(cuts, rng=inner_rng), rng=final_rng)
 
-    def slice(
+    def slices(
         self, data: TrainData, *, rng: np.random.Generator, last: int = 1, most: int | None = None
-    ) -> Holdout:
-        """Cut the inner validation slice from the training data; see ``hold_out``."""
-        return hold_out(
-            data,
-            horizon=self.horizon,
-            share=self.share,
-            repeats=self.repeats,
-            max_queries=self._at_most(data) if most is None else most,
-            last=last,
-            rng=rng,
-        )
+    ) -> tuple[Holdout, ...]:
+        """Cut validation slices from the training data, newest first; see ``hold_out``.
 
-    def learn(self, inner: Holdout, *, rng: np.random.Generator) -> "Learned":
-        """Return what the slice says of half-lives and weights."""
+        One slice of time holds the fashion of its weeks. Where it also holds few people, earlier
+        ones are cut as well, each from what lies before the one after it.
+        """
+        most = self._at_most(data) if most is None else most
+        cuts: list[Holdout] = []
+        for split_rng in rng.spawn(1 if self.horizon == "last" else self.cuts):
+            inner = hold_out(
+                data,
+                horizon=self.horizon,
+                share=self.share / (1.0 - len(cuts) * self.share),
+                repeats=self.repeats,
+                max_queries=most,
+                last=last,
+                rng=split_rng,
+            )
+            if cuts and not len(inner.queries):
+                break
+            cuts.append(inner)
+            data = inner.data
+            if sum(len(cut.queries) for cut in cuts) >= self.max_queries:
+                break
+        return tuple(cuts)
+
+    def learn(self, cuts: tuple[Holdout, ...], *, rng: np.random.Generator) -> "Learned":
+        """Return what the slices say of half-lives and weights."""
         names = [part.name for part in self.parts]
         if not names or len(set(names)) != len(names):
             raise InputError("a blend needs parts of different names", got=names)
-        some = inner.thinned(self._at_most(inner.data))
-        rule, notes, n_queries = self.rule, [], len(some.queries)
+        some = [cut.thinned(self._at_most(cut.data)) for cut in cuts]
+        rule, notes, n_queries = self.rule, [], sum(len(cut.queries) for cut in some)
         half_lives: list[tuple[float | None] | None] = [None] * len(names)
         weights = np.ones(len(names))
-        fitted: list[FittedRetriever] = []
+        fitted: list[list[FittedRetriever]] = []
         if n_queries < self.min_queries:
             if rule == "linear":
                 notes.append(
@@ -90,17 +107,26 @@ class Blend:
                 )
             rule = "rrf"
         else:
+            rngs = rng.spawn(len(names))
             fitted = [
-                part.fit(inner.data, rng=r)
-                for part, r in zip(self.parts, rng.spawn(len(names)), strict=True)
+                [part.fit(cut.data, rng=r) for part, r in zip(self.parts, rngs, strict=True)]
+                for cut in cuts
             ]
-            for p, part in enumerate(fitted):
-                if hasattr(part, "at"):
-                    half_life, told = _best_half_life(part, some, repeats=self.repeats)
-                    fitted[p], half_lives[p] = part.at(half_life), (half_life,)
+            for p in range(len(names)):
+                if hasattr(fitted[0][p], "at"):
+                    tried = [(each[p], cut) for each, cut in zip(fitted, some, strict=True)]
+                    half_life, told = _best_half_life(tried, repeats=self.repeats)
+                    half_lives[p] = (half_life,)
+                    for each in fitted:
+                        each[p] = each[p].at(half_life)  # type: ignore[attr-defined]
                     notes.append(told)
             if rule == "linear":
-                table = candidate_table(fitted, some, depth=self.depth, repeats=self.repeats)
+                table = joined(
+                    [
+                        candidate_table(each, cut, depth=self.depth, repeats=self.repeats)
+                        for each, cut in zip(fitted, some, strict=True)
+                    ]
+                )
                 weights = learn_weights(table)
                 told = ", ".join(f"{n} {w:.3f}" for n, w in zip(names, weights, strict=True))
                 notes.append(
@@ -108,12 +134,12 @@ class Blend:
                     f"NDCG@10 {ndcg_at_10(table, weights):.4f} on the validation candidates"
                 )
         return Learned(
-            inner=inner,
+            cuts=cuts,
             rule=rule,
             half_lives=tuple(half_lives),
             weights=weights,
             notes=tuple(notes),
-            fitted=tuple(fitted),
+            fitted=tuple(tuple(each) for each in fitted),
         )
 
     def finish(
@@ -147,7 +173,7 @@ class Blend:
         )
         if not blend.is_fresh.any():
             return blend
-        return replace(blend, fresh=fresh_weights(blend, learned.inner.queries))
+        return replace(blend, fresh=fresh_weights(blend, learned.cuts[0].queries))
 
     def _at_most(self, data: TrainData) -> int:
         return min(self.max_queries, max(LEAST_ASKED, CELLS // max(1, data.n_items)))
@@ -155,24 +181,31 @@ class Blend:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learned:
-    """What the inner slice said, and the parts as fitted on what came before it."""
+    """What the inner slices said, and the parts as fitted on what came before each."""
 
-    inner: Holdout
+    cuts: tuple[Holdout, ...]  # newest first
     rule: Rule
     half_lives: tuple[tuple[float | None] | None, ...]  # [P]
     weights: Double  # [P]
     notes: tuple[str, ...]
-    fitted: tuple[FittedRetriever, ...]  # [P], empty where there was too little to learn from
+    fitted: tuple[tuple[FittedRetriever, ...], ...]  # per cut [P]; empty: too little to learn from
 
 
 def _best_half_life(
-    part: FittedRetriever, inner: Holdout, *, repeats: bool
+    tried: Sequence[tuple[FittedRetriever, Holdout]], *, repeats: bool
 ) -> tuple[float | None, str]:
-    some = inner.thinned(max(LEAST_TRIED, CELLS // 4 // max(1, inner.data.n_items)))
-    value: dict[float | None, float] = {
-        half_life: validation_ndcg(part.at(half_life), some, repeats=repeats)  # type: ignore[attr-defined]
-        for half_life in HALF_LIVES
-    }
+    value: dict[float | None, float] = {}
+    cuts = [
+        (part, inner.thinned(max(LEAST_TRIED, CELLS // 4 // max(1, inner.data.n_items))))
+        for part, inner in tried
+    ]
+    size = [len(cut.queries) for _, cut in cuts]
+    for half_life in HALF_LIVES:
+        found = [
+            validation_ndcg(part.at(half_life), cut, repeats=repeats)  # type: ignore[attr-defined]
+            for part, cut in cuts
+        ]
+        value[half_life] = float(np.average(found, weights=size))
     chosen = max(HALF_LIVES, key=lambda h: value[h])  # ties: the longer memory
-    tried = ", ".join(f"{'∞' if h is None else f'{h:g}'}: {v:.4f}" for h, v in value.items())
-    return chosen, f"{part.name}: half-life by NDCG@10 on validation ({tried})"
+    told = ", ".join(f"{'∞' if h is None else f'{h:g}'}: {v:.4f}" for h, v in value.items())
+    return chosen, f"{tried[0][0].name}: half-life by NDCG@10 on validation ({told})"

@@ -23,6 +23,9 @@ SINGLE: dict[str, Callable[[Models], Retriever]] = {
     "recency_popularity": lambda s: Popularity(
         half_life_days=s.popularity_half_life_days, name="recency_popularity"
     ),
+    "trending_popularity": lambda s: Popularity(
+        half_life_days=s.popularity_half_life_days / 4, name="trending_popularity"
+    ),
     "content": lambda s: Content(),
     "content_euclidean": lambda s: Content(similarity="euclidean", name="content_euclidean"),
     "itemknn": lambda s: ItemKNN(k=s.knn_neighbours),
@@ -37,6 +40,7 @@ SINGLE: dict[str, Callable[[Models], Retriever]] = {
 BLENDED = (
     "popularity",
     "recency_popularity",
+    "trending_popularity",
     "content",
     "itemknn",
     "transitions",

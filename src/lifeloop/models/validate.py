@@ -1,6 +1,9 @@
 """How the parts of a blend do on the inner validation slice, alone and as candidates together."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from lifeloop.contracts import Bool, FittedRetriever, Float, Int
 from lifeloop.models.blended import rms
@@ -34,7 +37,7 @@ def candidate_table(
             picked = np.unique(np.concatenate([*lists, inner.targets_of(b)]))
             features = np.stack([own[b - start, picked] for own in scores], axis=1)  # [C, P]
             rows.append((picked, np.where(features > -np.inf, features, 0.0)))
-    width = max(len(picked) for picked, _ in rows)
+    width = max((len(picked) for picked, _ in rows), default=0)
     table = CandidateTable(
         features=np.zeros((len(rows), width, len(fitted)), dtype=np.float32),
         real=np.zeros((len(rows), width), dtype=np.bool_),
@@ -45,6 +48,21 @@ def candidate_table(
         table.real[b, : len(picked)] = True
         table.target[b, : len(picked)] = np.isin(picked, inner.targets_of(b))
     return table
+
+
+def joined(tables: list[CandidateTable]) -> CandidateTable:
+    """Return several tables as one, padded to the widest."""
+    width = max(table.real.shape[1] for table in tables)
+
+    def wide(array: NDArray[Any]) -> NDArray[Any]:
+        more = [(0, 0), (0, width - array.shape[1]), *[(0, 0)] * (array.ndim - 2)]
+        return np.pad(array, more)
+
+    return CandidateTable(
+        features=np.concatenate([wide(table.features) for table in tables]),
+        real=np.concatenate([wide(table.real) for table in tables]),
+        target=np.concatenate([wide(table.target) for table in tables]),
+    )
 
 
 def validation_ndcg(fitted: FittedRetriever, inner: Holdout, *, repeats: bool) -> float:

@@ -28,7 +28,7 @@ from lifeloop.models.retrieve.topk import NO_HISTORY, NOTHING_ALLOWED
 from lifeloop.models.state import from_parts, to_parts
 from lifeloop.testing.checkerboard import Checkerboard, checkerboard, tiny
 
-IMPERSONAL = ("random", "popularity", "recency_popularity")
+IMPERSONAL = ("random", "popularity", "recency_popularity", "trending_popularity")
 """The same list for everyone, whatever they did."""
 FALLS_BACK = ("lifeloop", "ranked")
 """Answers a person without history with a named fallback."""

@@ -38,7 +38,7 @@ class Boosting:
     rate : float
         Learning rate.
     leaves : int
-        Leaves of a tree.
+        Leaves of a tree; about twice as many above ``LARGE`` rows.
     l2 : float
         Ridge of the leaf values.
     columns, rows : float
@@ -187,7 +187,7 @@ def _boosted(
     parameters = {
         "objective": "rank_xendcg",
         "learning_rate": settings.rate,
-        "num_leaves": settings.leaves,
+        "num_leaves": settings.leaves if len(table.target) <= LARGE else 2 * settings.leaves + 1,
         "min_data_in_leaf": min(LEAST_LEAF, max(1, int(rows.sum()) // 50)),
         "feature_fraction": settings.columns,
         "bagging_fraction": settings.rows,

@@ -15,7 +15,7 @@ from lifeloop.models.rank.boosted import Boosting, FittedBooster, Trained, train
 from lifeloop.models.rank.features import names
 from lifeloop.models.rank.items import ItemFacts
 from lifeloop.models.rank.reranked import FittedRanked
-from lifeloop.models.rank.table import Table, ndcg_per_query, training_table
+from lifeloop.models.rank.table import Table, joined_tables, ndcg_per_query, training_table
 
 MARGIN = 0.005
 """Share of NDCG@10 by which trees must beat the blend: they cost time, and reasons get longer."""
@@ -52,21 +52,26 @@ class Ranked:
     def fit(self, data: TrainData, *, rng: np.random.Generator) -> FittedRanked:
         """Learn the blend and the trees on the inner slice, then fit the parts on everything."""
         split_rng, inner_rng, tree_rng, final_rng = rng.spawn(4)
-        inner = self.blend.slice(data, rng=split_rng, last=self._last(data), most=self.most)
-        learned = self.blend.learn(inner, rng=inner_rng)
+        cuts = self.blend.slices(data, rng=split_rng, last=self._last(data), most=self.most)
+        learned = self.blend.learn(cuts, rng=inner_rng)
         booster: FittedBooster | None = None
         if not learned.fitted or learned.rule != "linear":
             notes = (*learned.notes, "the linear blend is served: too little to train a ranker on")
         else:
-            table = training_table(
-                self.blend.of(inner.data, learned.fitted, learned),
-                inner,
-                facts=ItemFacts.of(inner.data),
-                repeats=self.blend.repeats,
+            table = joined_tables(
+                [
+                    training_table(
+                        self.blend.of(cut.data, fitted, learned),
+                        cut,
+                        facts=ItemFacts.of(cut.data),
+                        repeats=self.blend.repeats,
+                    )
+                    for cut, fitted in zip(cuts, learned.fitted, strict=True)
+                ]
             )
             feature_names = names([part.name for part in self.blend.parts])
             trained = None
-            if len(np.unique(inner.user_ix)) >= self.least_people:
+            if len(np.unique(table.group)) >= self.least_people:
                 trained = train_booster(table, feature_names, self.boosting, rng=tree_rng)
             wins, told = _judged(trained, table, margin=self.margin)
             notes = (*learned.notes, told)

@@ -4,7 +4,7 @@ The parts were fitted on what lies before the held-out events, so their scores a
 time, as they are when a request is answered.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -65,6 +65,16 @@ def training_table(blend: FittedBlend, inner: Holdout, *, facts: ItemFacts, repe
         group=inner.user_ix,
         blend=np.concatenate(totals),
         item_ix=np.concatenate(items),
+    )
+
+
+def joined_tables(tables: list[Table]) -> Table:
+    """Return the queries of several tables as one."""
+    return Table(
+        *(
+            np.concatenate([getattr(table, field.name) for table in tables])
+            for field in fields(Table)
+        )
     )
 
 
