@@ -15,8 +15,8 @@ from lifeloop.events.records import EVENT_SCHEMA
 from lifeloop.intake import Kind
 from lifeloop.prepare import Cleaned, clean_events, clean_table
 
-REPORT_FILE = "reports/cleaning.json"
-"""Where the report on what is stored lies, below the project folder; the dashboard reads it."""
+REPORTS = "reports"
+"""Where reports on what is stored lie, below the project folder; the dashboard reads them."""
 
 
 def clean_file(path: Path, kind: Kind, *, options: ReadOptions, scenario: Scenario) -> Cleaned:
@@ -38,10 +38,13 @@ def clean_file(path: Path, kind: Kind, *, options: ReadOptions, scenario: Scenar
     return _noted(cleaned, notes)
 
 
-def clean_stored(store: Store, *, scenario: Scenario) -> Cleaned:
-    """Clean the events that are stored; nothing in the store changes."""
+def clean_stored(store: Store, *, scenario: Scenario, kind: Kind = "event") -> Cleaned:
+    """Clean what is stored of one kind; nothing in the store changes."""
     snapshot = store.snapshot()
     rng = np.random.default_rng(scenario.models.seed)
+    if kind != "event":
+        rows = _widened(snapshot.items if kind == "item" else snapshot.users)
+        return clean_table(rows, f"{kind}s", scenario=scenario, source="the store", rng=rng)
     titles = snapshot.items.select("item_id", catalogue_title="title").unique("item_id")
     lines = with_context(snapshot.events).rename({"seq": "line"}).sort("line")
     lines = lines.join(titles, on="item_id", how="left", maintain_order="left")
@@ -75,7 +78,7 @@ def write_cleaned(cleaned: Cleaned, path: Path) -> int:
 
 def save_report(cleaned: Cleaned, home: Path) -> Path:
     """Write the report as JSON below the project folder; return the file."""
-    path = home / REPORT_FILE
+    path = home / REPORTS / f"cleaning_{cleaned.report.kind}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(cleaned.report.to_dict(), ensure_ascii=False, allow_nan=False, indent=1)
     path.write_text(text, encoding="utf-8")

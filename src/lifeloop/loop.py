@@ -244,12 +244,13 @@ class Lifeloop:
             key=self.id_key(),
         )
 
-    def clean(self) -> Cleaned:
+    def clean(self, kind: intake.Kind = "event") -> Cleaned:
         """Report what is wrong in what is stored; nothing stored is changed. See docs/cleaning.md.
 
-        The report is kept as ``reports/cleaning.json`` below the project folder.
+        The report is kept as ``reports/cleaning_events.json`` (``_items``, ``_users``) below the
+        project folder.
         """
-        cleaned = cleaning.clean_stored(self.store, scenario=self.scenario)
+        cleaned = cleaning.clean_stored(self.store, scenario=self.scenario, kind=kind)
         cleaning.save_report(cleaned, self.home)
         return cleaned
 

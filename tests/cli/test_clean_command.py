@@ -1,6 +1,8 @@
 import json
 from pathlib import Path
 
+import polars as pl
+import pytest
 from typer.testing import CliRunner
 
 from lifeloop.cli.app import app
@@ -34,7 +36,7 @@ def test_a_file_is_cleaned_written_imported_and_cleaned_again(tmp_path: Path) ->
     run("import", "events", str(kept), "-C", str(shop), "-q")
     stored = json.loads(run("clean", "-C", str(shop), "--json"))
     assert stored["before"] == stored["after"] == body["after"]
-    saved = json.loads((shop / "reports" / "cleaning.json").read_text("utf-8"))
+    saved = json.loads((shop / "reports" / "cleaning_events.json").read_text("utf-8"))
     assert saved == stored
 
 
@@ -56,3 +58,23 @@ def test_an_unknown_kind_or_a_wrong_ending_is_refused(tmp_path: Path) -> None:
     )
     assert ending.exit_code == 1
     assert "Parquet" in ending.output
+
+
+def test_stored_people_are_cleaned_by_the_scenario(tmp_path: Path) -> None:
+    shop, file = tmp_path / "shop", tmp_path / "users.csv"
+    run("init", str(shop))
+    settings = shop / "lifeloop.toml"
+    more = '[clean.missing.users]\nage = "median"\n[clean.normalise.users]\nage = "standard"\n'
+    settings.write_text(settings.read_text("utf-8") + more, encoding="utf-8")
+    rows = "".join(f"u{i},{20 + i}\n" for i in range(9))
+    file.write_text(f"user_id,age\n{rows}u9,\n", encoding="utf-8")
+    run("import", "users", str(file), "-C", str(shop), "-q")
+    body = json.loads(run("clean", "--kind", "users", "-C", str(shop), "--json"))
+    (age,) = [c for c in body["columns"] if c["column"] == "age"]
+    assert (age["missing"], age["filled"], age["fill"]) == (1, 1, "median: 24.0")
+    assert age["scale"] == "standard"
+    written = tmp_path / "users.parquet"
+    run("clean", str(file), "--kind", "users", "-C", str(shop), "--out", str(written), "--json")
+    scaled = pl.read_parquet(written)["age_scaled"].to_numpy()
+    assert scaled.std() == pytest.approx(1.0)
+    assert scaled.mean() == pytest.approx(0.0)

@@ -32,15 +32,16 @@ def clean(
     """
     from lifeloop.cleaning import write_cleaned
 
-    kinds = {"events": "event", "items": "item", "users": "user"}
+    kinds: dict[str, Any] = {"events": "event", "items": "item", "users": "user"}
     if kind not in kinds:
         raise typer.BadParameter(f"{kind!r} is not one of {', '.join(kinds)}", param_hint="--kind")
+    stored = kinds[kind]
     with failing_well(as_json=as_json):
         if file is None:
             with opened(folder, as_json=as_json) as loop:
-                cleaned = loop.clean()
+                cleaned = loop.clean(stored)
         else:
-            cleaned = _file(file, kinds[kind], folder, parse_map(mapping), event_type, zone)
+            cleaned = _file(file, stored, folder, parse_map(mapping), event_type, zone)
         written = None if write is None else write_cleaned(cleaned, write)
     if as_json:
         body = cleaned.report.to_dict()

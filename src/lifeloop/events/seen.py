@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 Keys = NDArray[np.uint64]
 
-_ASKED = 8_192
+_ASKED = 1_024
+"""Keys looked up before pages are given back: each may bring in 64 KB (Linux faults around)."""
+
 IN_MEMORY = 2_000_000
 """Runs longer than this many keys (8 bytes each) live in a temporary file."""
 
