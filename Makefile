@@ -57,8 +57,10 @@ test: $(VENV)/.dev ## core and developer tools, under 10 minutes
 test-extras: $(VENV)/.dev $(VENV)/.extras ## every extra and real server
 	$(BIN)/python -m pytest -q -m extras $(PYTEST_ARGS)
 
-bench: $(VENV)/.demo ## speed of import and of one recommendation
+bench: $(VENV)/.demo $(VENV)/.dev ## speed of import, of one recommendation, of the lifecycle at 20M events
 	$(BIN)/python -m benchmarks.spine
+	$(BIN)/python -m benchmarks.lifecycle --events 2000000
+	$(BIN)/python -m benchmarks.lifecycle --events 20000000
 
 bench-serve: $(VENV)/.demo $(VENV)/.extras ## the service under load (needs wrk and PostgreSQL)
 	$(BIN)/python -m benchmarks.serve

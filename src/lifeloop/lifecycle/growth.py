@@ -7,7 +7,7 @@ import polars as pl
 
 from lifeloop.lifecycle.frame import Events, Lazy, collect
 from lifeloop.lifecycle.options import Options, View, opened
-from lifeloop.lifecycle.tables import counted, members_of
+from lifeloop.lifecycle.tables import finished, members_of, on_grid
 
 FLOWS = ("new", "returning", "resurrecting", "dormant")
 
@@ -42,35 +42,58 @@ def growth_accounting(
     spec/lifecycle.md, sections 2 and 3 (PostHog's lifecycle tests).
     """
     view = opened(events, options)
-    flows = _flows(view)
+    known = _with_before(view)
     if members:
-        return members_of(view, collect(flows), label="state")
-    cells = collect(flows.group_by(*view.by, "period", "state").agg(users=nw.len()))
-    table = counted(view, cells, label="state", names=FLOWS)
-    return table.with_columns(-pl.col("dormant"))
-
-
-def _flows(view: View) -> Lazy:
-    periods = view.user_periods()
-    previous: dict[str, Any] = {"order_by": "period"}
-    known = periods.with_columns(
-        before=nw.col("period").shift(1).over("user_id", **previous),
-        after=nw.col("period").shift(-1).over("user_id", **previous),
+        return members_of(view, collect(_flows(view, known)), label="state")
+    keys = [*view.by, "period"]
+    came = known.group_by(*keys).agg(
+        active=nw.len(),
+        new=nw.col("is_new").cast(nw.Int64).sum(),
+        returning=nw.col("is_back").cast(nw.Int64).sum(),
     )
-    is_new = nw.col("before").is_null() & (nw.col("day") >= view.first_new_day)
-    came = known.with_columns(
-        state=nw.when(is_new)
+    table = _with_dormant(view, collect(came))
+    return finished(view, table, list(FLOWS), users=pl.sum_horizontal(pl.col(FLOWS).abs()))
+
+
+def _with_before(view: View) -> Lazy:
+    previous: dict[str, Any] = {"order_by": "period"}
+    periods = view.known_periods().with_columns(
+        before=nw.col("period").shift(1).over("user_id", **previous)
+    )
+    return periods.with_columns(
+        is_new=nw.col("before").is_null() & ~nw.col("burnt"),
+        is_back=(nw.col("before") == nw.col("period") - 1).fill_null(value=False),
+    )
+
+
+def _with_dormant(view: View, came: pl.DataFrame) -> pl.DataFrame:
+    # Who was active in t−1 and is not returning in t is dormant in t.
+    left = came.select(*view.by, pl.col("period") + 1, was=pl.col("active"))
+    cells = came.join(left, on=[*view.by, "period"], how="full", coalesce=True)
+    shown = cells.filter(pl.col("period") >= view.first, pl.col("period") <= view.last)
+    table = on_grid(view, shown).with_columns(
+        pl.col("active", "new", "returning", "was").fill_null(0)
+    )
+    return table.with_columns(
+        resurrecting=pl.col("active") - pl.col("new") - pl.col("returning"),
+        dormant=pl.col("returning") - pl.col("was"),
+    )
+
+
+def _flows(view: View, known: Lazy) -> Lazy:
+    previous: dict[str, Any] = {"order_by": "period"}
+    state = (
+        nw.when(nw.col("is_new"))
         .then(nw.lit("new"))
         .otherwise(
-            nw.when(nw.col("before") == nw.col("period") - 1)
-            .then(nw.lit("returning"))
-            .otherwise(nw.lit("resurrecting"))
+            nw.when(nw.col("is_back")).then(nw.lit("returning")).otherwise(nw.lit("resurrecting"))
         )
-    ).select("user_id", *view.by, "period", "state")
-    left = (
-        known.filter(nw.col("after").is_null() | (nw.col("after") > nw.col("period") + 1))
-        .with_columns(period=nw.col("period") + 1, state=nw.lit("dormant"))
-        .select("user_id", *view.by, "period", "state")
     )
-    flows = nw.concat([came, left])
+    followed = known.with_columns(
+        state=state, after=nw.col("period").shift(-1).over("user_id", **previous)
+    )
+    columns = ["user_id", *view.by, "period", "state"]
+    left = followed.filter(nw.col("after").is_null() | (nw.col("after") > nw.col("period") + 1))
+    left = left.with_columns(period=nw.col("period") + 1, state=nw.lit("dormant"))
+    flows = nw.concat([followed.select(columns), left.select(columns)])
     return flows.filter(nw.col("period") >= view.first, nw.col("period") <= view.last)

@@ -145,15 +145,22 @@ class View:
         return self.active().group_by("user_id", *self.by, "day").agg()
 
     def user_periods(self) -> Lazy:
-        """Return one row per user and period: user_id, ``by``, period, first_day."""
-        days = self.user_days()
-        if self.settings.grain == "day":
-            return days.with_columns(period=nw.col("day"))
-        return (
-            self.with_period(days)
-            .group_by("user_id", *self.by, "period")
-            .agg(day=nw.col("day").min())
-        )
+        """Return one row per user and period: user_id, ``by``, period."""
+        days = self.active().select("user_id", *self.by, "day")
+        return self.with_period(days).group_by("user_id", *self.by, "period").agg()
+
+    def known_periods(self) -> Lazy:
+        """Return ``user_periods`` with ``burnt``: whether the first day in it is in the burn-in.
+
+        Straight from the events, in one grouping: days are only looked at where the burn-in ends
+        in the middle of a period.
+        """
+        edge = self.period_of(self.first_new_day)
+        if self.first_day(edge) == self.first_new_day:
+            return self.user_periods().with_columns(burnt=nw.col("period") < edge)
+        days = self.with_period(self.active().select("user_id", *self.by, "day"))
+        firsts = days.group_by("user_id", *self.by, "period").agg(day=nw.col("day").min())
+        return firsts.with_columns(burnt=nw.col("day") < self.first_new_day).drop("day")
 
     def with_period(self, frame: Lazy) -> Lazy:
         """Return the frame with ``period``, the index of the period of its ``day``."""

@@ -164,14 +164,17 @@ def _asked(
 
 def _cohorts(view: View, ask: _Ask) -> Lazy:
     # One row per user, cohort and active period from it on: user_id, by, cohort, period.
-    periods = view.user_periods()
     shown = (nw.col("cohort") >= view.first) & (nw.col("cohort") <= view.last)
     if ask.cohort == "first":
-        firsts = periods.with_columns(cohort=nw.col("period").min().over("user_id"))
-        if view.settings.burn_in_days > 0:
-            seen = nw.col("day").min().over("user_id")
-            firsts = firsts.with_columns(seen=seen).filter(nw.col("seen") >= view.first_new_day)
+        if view.settings.burn_in_days == 0:
+            firsts = view.user_periods()
+        else:
+            firsts = view.known_periods()
+            burnt = nw.col("burnt").cast(nw.Int8).max().over("user_id")
+            firsts = firsts.with_columns(burnt=burnt).filter(nw.col("burnt") == 0)
+        firsts = firsts.with_columns(cohort=nw.col("period").min().over("user_id"))
         return firsts.filter(shown).select("user_id", *view.by, "cohort", "period")
+    periods = view.user_periods()
     starts = periods.select("user_id", cohort=nw.col("period"))
     pairs = periods.select("user_id", *view.by, "period").join(starts, on="user_id", how="inner")
     return pairs.filter(shown, nw.col("period") >= nw.col("cohort"))
