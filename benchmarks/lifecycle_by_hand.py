@@ -109,16 +109,19 @@ def activity_states(events: pl.DataFrame) -> pl.DataFrame:
         .then(pl.lit("reactivated"))
         .otherwise(pl.lit("resurrected"))
     )
-    cells = days.group_by(
-        "d", "before", pl.col("after").clip(upper_bound=31).fill_null(1 << 40)
-    ).agg(n=pl.len().cast(pl.Int64))
-    d, after = pl.col("d"), pl.col("after")
+    d, after = pl.col("d"), pl.col("after").fill_null(1 << 40)
+    active = days.group_by(name=state, begin=d).agg(n=pl.len().cast(pl.Int64))
+    # Whoever is silent for longer than g days enters the states of g on a known day.
+    gone = days.group_by("d", after=after).agg(n=pl.len().cast(pl.Int64)).collect().lazy()
     spans = pl.concat(
         [
-            cells.select(name=state, begin="d", until=d + 1, n="n"),
+            active.select("name", "begin", until=pl.col("begin") + 1, n="n"),
             *(
-                cells.filter(after > low).select(
-                    name=pl.lit(name), begin=d + low, until=d + after.clip(upper_bound=high), n="n"
+                gone.filter(pl.col("after") > low).select(
+                    name=pl.lit(name),
+                    begin=d + low,
+                    until=d + pl.col("after").clip(upper_bound=high),
+                    n="n",
                 )
                 for name, low, high in (
                     ("at_risk_wau", 1, 7),

@@ -9,7 +9,7 @@ import polars as pl
 from lifeloop.contracts import Long
 from lifeloop.errors import InputError
 from lifeloop.lifecycle.calendar import days_of
-from lifeloop.lifecycle.frame import Events, Lazy, collect, distinct
+from lifeloop.lifecycle.frame import Events, collect, distinct
 from lifeloop.lifecycle.options import Options, View, opened
 from lifeloop.lifecycle.rates import with_rate
 from lifeloop.lifecycle.tables import finished, on_grid
@@ -54,7 +54,7 @@ def sessions(
     spec/lifecycle.md, section 2.
     """
     view = opened(events, options, needs=("t_us",))
-    rows = session_rows(view, gap_minutes)
+    rows = session_rows(view, gap_minutes, counted=members)
     if members:
         dated = rows.rename({"period": "ix"}).join(view.periods(), on="ix", how="inner")
         columns = [*view.by, "period", "user_id", "start_us", "length_s", "events"]
@@ -126,84 +126,104 @@ def traffic(
     return finished(view, table, ["visitors", "sessions"], users=pl.col("visitors"))
 
 
-def session_rows(view: View, gap_minutes: float) -> pl.DataFrame:
+def session_rows(view: View, gap_minutes: float, *, counted: bool = False) -> pl.DataFrame:
     """Return one row per session starting in the window.
+
+    Parameters
+    ----------
+    counted : bool
+        Count the events of each session, which takes another look at all of them.
 
     Returns
     -------
     polars.DataFrame
-        user_id, ``by``, start_us, length_s, events, period (index).
+        user_id, ``by``, start_us, length_s, period (index)(, events).
     """
     if not 0 < gap_minutes <= LONGEST_HOURS * 60:
         raise InputError("gap_minutes is out of range", got=gap_minutes, allowed="above 0, to 1440")
     gap_us, longest_us = round(gap_minutes * MINUTE_US), round(LONGEST_HOURS * 60 * MINUTE_US)
-    numbered = _numbered(view, gap_us)
-    keys = ["user_id", *view.by, "run"]
-    runs = numbered.group_by(*keys).agg(
-        start_us=nw.col("t_us").min(), end_us=nw.col("t_us").max(), events=nw.col("events").sum()
-    )
-    rows = collect(runs)
-    is_long = pl.col("end_us") - pl.col("start_us") >= longest_us
-    if not rows.filter(is_long).is_empty():
-        tall = runs.filter(nw.col("end_us") - nw.col("start_us") >= longest_us).select(*keys)
-        cut = _cut(collect(numbered.join(tall, on=keys, how="inner")), keys, longest_us)
-        rows = rows.filter(~is_long)
-        rows = pl.concat(
-            [rows, cut.with_columns(run=pl.lit(0, dtype=pl.Int64)).select(rows.columns)]
-        )
+    rows = _paired(_edges(view, gap_us), ["user_id", *view.by])
+    tall = rows.filter(pl.col("end_us") - pl.col("start_us") >= longest_us)
+    if not tall.is_empty():
+        rest = rows.filter(pl.col("end_us") - pl.col("start_us") < longest_us)
+        rows = pl.concat([rest, _cut(view, tall, longest_us).select(rest.columns)])
+    if counted:
+        rows = _with_events(view, rows)
     day = days_of(rows["start_us"].to_numpy(), view.log.zone)
     rows = rows.with_columns(
         length_s=(pl.col("end_us") - pl.col("start_us")) / 1_000_000,
         period=pl.Series(view.periods_of(day), dtype=pl.Int64),
     )
     shown = rows.filter(pl.col("period") >= view.first, pl.col("period") <= view.last)
-    return shown.drop("run", "end_us")
+    return shown.drop("end_us")
 
 
-def _numbered(view: View, gap_us: int) -> Lazy:
+def _edges(view: View, gap_us: int) -> pl.DataFrame:
+    # Events that open or close a session. Of several at one instant some row does, whichever.
     in_order: dict[str, Any] = {"order_by": "t_us"}
-    # One row per instant: with ties, the two windows below could see different orders.
-    acts = distinct(view.active(), view.log.columns)
-    timed = acts.group_by("user_id", *view.by, "t_us").agg(events=nw.len())
-    opens = timed.with_columns(before=nw.col("t_us").shift(1).over("user_id", **in_order))
-    opens = opens.with_columns(
-        opens=(nw.col("before").is_null() | (nw.col("t_us") - nw.col("before") >= gap_us)).cast(
-            nw.Int64
-        )
+    t_us, acts = nw.col("t_us"), view.active().select("user_id", *view.by, "t_us")
+    known = acts.with_columns(
+        before=t_us.shift(1).over("user_id", **in_order),
+        after=t_us.shift(-1).over("user_id", **in_order),
     )
-    return opens.with_columns(run=nw.col("opens").cum_sum().over("user_id", **in_order)).select(
-        "user_id", *view.by, "run", "t_us", "events"
-    )
+    edges = known.with_columns(
+        opens=(t_us - nw.col("before") >= gap_us).fill_null(value=True),
+        closes=(nw.col("after") - t_us >= gap_us).fill_null(value=True),
+    ).filter(nw.col("opens") | nw.col("closes"))
+    return collect(edges.select("user_id", *view.by, "t_us", "opens", "closes"))
 
 
-def _cut(rows: pl.DataFrame, keys: list[str], longest_us: int) -> pl.DataFrame:
+def _paired(edges: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    # The k-th opening of a user goes with the k-th closing. Most sessions are one event: those
+    # need no sorting.
+    both = pl.col("opens") & pl.col("closes")
+    single = edges.filter(both).select(*keys, start_us="t_us", end_us="t_us")
+    long = edges.filter(~both)
+    order = ["user_id", "t_us"]
+    starts = long.filter(pl.col("opens")).sort(order).select(*keys, start_us="t_us")
+    ends = long.filter(pl.col("closes")).sort(order).select(end_us="t_us")
+    return pl.concat([single, starts.hstack(ends)])
+
+
+def _timed(view: View, users: pl.DataFrame) -> pl.DataFrame:
+    # The instants of these users with their number of events, sorted.
+    acts = distinct(view.active(), view.log.columns).select("user_id", "t_us")
+    timed = collect(acts.group_by("user_id", "t_us").agg(events=nw.len()))
+    return timed.join(users.select("user_id").unique(), on="user_id", how="semi").sort("t_us")
+
+
+def _with_events(view: View, rows: pl.DataFrame) -> pl.DataFrame:
+    starts = rows.select("user_id", t_us="start_us", start_us="start_us").sort("t_us")
+    placed = _timed(view, rows).join_asof(starts, on="t_us", by="user_id", check_sortedness=False)
+    counts = placed.group_by("user_id", "start_us").agg(pl.col("events").sum())
+    return rows.join(counts, on=["user_id", "start_us"], how="left")
+
+
+def _cut(view: View, tall: pl.DataFrame, longest_us: int) -> pl.DataFrame:
     # Runs without a pause for a day and more: from each session's start jump to the first event
     # a day later, which opens the next one.
-    rows = rows.sort(*keys, "t_us")
-    t_us = rows["t_us"].to_numpy()
-    starts: list[int] = []
-    ends: list[int] = []
-    for begin, stop in _runs(rows, keys):
+    starts = tall.with_columns(t_us=pl.col("start_us")).sort("t_us")
+    events = _timed(view, tall).join_asof(starts, on="t_us", by="user_id", check_sortedness=False)
+    inside = events.filter(pl.col("t_us") <= pl.col("end_us")).sort("user_id", "start_us", "t_us")
+    t_us = inside["t_us"].to_numpy()
+    first: list[int] = []
+    last: list[int] = []
+    for begin, stop in _runs(inside):
         at = begin
         while at < stop:
             after = begin + int(np.searchsorted(t_us[begin:stop], t_us[at] + longest_us))
-            starts.append(at)
-            ends.append(after)
+            first.append(at)
+            last.append(after - 1)
             at = after
-    first, last = np.array(starts, dtype=np.int64), np.array(ends, dtype=np.int64) - 1
-    opened_at = rows[first]
-    so_far = np.append(0, np.cumsum(rows["events"].to_numpy()))
-    return opened_at.drop("t_us", "run").with_columns(
+    return inside[first].with_columns(
         start_us=pl.Series(t_us[first], dtype=pl.Int64),
         end_us=pl.Series(t_us[last], dtype=pl.Int64),
-        events=pl.Series(so_far[last + 1] - so_far[first], dtype=pl.Int64),
     )
 
 
-def _runs(rows: pl.DataFrame, keys: list[str]) -> list[tuple[int, int]]:
-    if rows.is_empty():
-        return []
-    same = rows.select(pl.all_horizontal(pl.col(k) == pl.col(k).shift() for k in keys)).to_series()
+def _runs(rows: pl.DataFrame) -> list[tuple[int, int]]:
+    keys = pl.col("user_id", "start_us")
+    same = rows.select(pl.all_horizontal(keys == keys.shift())).to_series()
     begins: Long = np.flatnonzero(~same.fill_null(value=False).to_numpy())
     stops = np.append(begins[1:], len(rows))
     return list(zip(begins.tolist(), stops.tolist(), strict=True))
