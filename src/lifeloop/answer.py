@@ -24,7 +24,7 @@ from lifeloop.errors import UnknownId
 from lifeloop.events.records import Item
 from lifeloop.explain import Facts, Happened, Past, explain
 from lifeloop.model import Catalogue, Model
-from lifeloop.models import Scored, queries
+from lifeloop.models import RankedScored, Scored, queries
 from lifeloop.models.retrieve.popularity import FittedPopularity
 from lifeloop.models.retrieve.topk import NO_HISTORY
 from lifeloop.policy import Combined, choose, say_shortfall
@@ -38,7 +38,7 @@ NAMEABLE = 3
 class Chosen:
     """The candidates, best first, and the slate drawn from them."""
 
-    scored: Scored
+    scored: Scored | RankedScored
     item_ix: Int  # [m]
     score: Float  # [m]
     slate: Slate

@@ -115,6 +115,11 @@ class Models(_Strict):
     text_encoder: Literal["auto", "tfidf", "e5", "none"] = Field(
         "auto", description="auto: e5 where the extra [text] is installed, else tfidf"
     )
+    ranker: Literal["linear", "trees"] = Field(
+        "linear",
+        description="what orders the candidates; trees: LightGBM, where it beats the linear blend "
+        "out of fold (training takes minutes)",
+    )
     seed: int = Field(0, ge=0, description="seed of everything random")
 
 

@@ -14,7 +14,7 @@ from lifeloop.contracts import Progress, Store, silent
 from lifeloop.encoders.cache import VectorCache
 from lifeloop.errors import BundleError, InputError, NoModel
 from lifeloop.model import Catalogue, TextReader, encode_items, material, save_model
-from lifeloop.models import FittedBlend, RatingModel, build, train_data
+from lifeloop.models import FittedBlend, FittedRanked, RatingModel, build, train_data
 from lifeloop.moment import Moment
 from lifeloop.screening import screened
 
@@ -72,9 +72,10 @@ def train(
     )
     rng = np.random.default_rng(scenario.models.seed)
     progress("fit the models", 0, None)
-    (specification,) = build(["lifeloop"], scenario.models)
+    wanted = "ranked" if scenario.models.ranker == "trees" else "lifeloop"
+    (specification,) = build([wanted], scenario.models)
     blend = specification.fit(data, rng=rng)
-    if not isinstance(blend, FittedBlend):
+    if not isinstance(blend, FittedBlend | FittedRanked):
         raise BundleError("the blend came back as something else", got=type(blend).__name__)
     watch.lap("fit_s")
     # A low rating is no evidence of liking, but it is evidence of rating: all of them are used.

@@ -15,7 +15,7 @@ from lifeloop.encoders import E5, FittedTfidfSvd, TfidfSvd, centred, corpus_mean
 from lifeloop.encoders.cache import VectorCache
 from lifeloop.errors import BundleError, MissingExtra
 from lifeloop.events.records import ITEM_SCHEMA
-from lifeloop.models import FittedBlend, FittedRating, from_parts, to_parts
+from lifeloop.models import FittedBlend, FittedRanked, FittedRating, from_parts, to_parts
 from lifeloop.policy.masks import repeat_windows
 from lifeloop.screening import services
 from lifeloop.store.bundles import load_bundle, pack_texts, save_bundle, unpack_texts
@@ -115,7 +115,7 @@ class Model:
     bundle: str
     manifest: Mapping[str, Any]
     catalogue: Catalogue
-    blend: FittedBlend
+    blend: FittedBlend | FittedRanked
     rating: FittedRating
     reader: TextReader | None
 
@@ -199,7 +199,7 @@ def save_model(
     folder: Path,
     bundle: str,
     *,
-    blend: FittedBlend,
+    blend: FittedBlend | FittedRanked,
     rating: FittedRating,
     catalogue: Catalogue,
     reader: TextReader | None,
@@ -238,7 +238,7 @@ def open_model(folder: Path, bundle: str) -> Model:
     rating = FittedRating.load(parts.pop("rating"))
     text = parts.pop("text", None)
     blend = from_parts(parts)
-    if not isinstance(blend, FittedBlend):
+    if not isinstance(blend, FittedBlend | FittedRanked):
         raise BundleError(f"bundle {bundle} holds no blend", got=blend.name, hint="lifeloop train")
     return Model(
         bundle=bundle,

@@ -3,6 +3,7 @@
 from lifeloop.models.blend import Blend
 from lifeloop.models.blended import FittedBlend, Scored
 from lifeloop.models.data import histories, queries, train_data
+from lifeloop.models.rank.reranked import FittedRanked, RankedScored
 from lifeloop.models.rating import FittedRating, Rated, RatingModel
 from lifeloop.models.registry import NAMES, build
 from lifeloop.models.state import from_parts, to_parts
@@ -11,7 +12,9 @@ __all__ = [
     "NAMES",
     "Blend",
     "FittedBlend",
+    "FittedRanked",
     "FittedRating",
+    "RankedScored",
     "Rated",
     "RatingModel",
     "Scored",
