@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from granian.constants import Interfaces
 from granian.http import HTTP1Settings
 from granian.server import Server
 
+from lifeloop.errors import SchemaTooNew, StoreError
 from lifeloop.loop import Lifeloop
 from lifeloop.serve import keys, logs, signin
 from lifeloop.serve.app import create_app
@@ -23,6 +25,7 @@ from lifeloop.serve.settings import ServeSettings
 
 VARIABLE = "LIFELOOP_SERVE"
 _DRAIN_S = 30
+_STORE_S, _AGAIN_S = 600.0, 1.0
 
 
 def run(
@@ -76,7 +79,7 @@ def make_app() -> FastAPI:
     """Return the application of one worker, which opens and closes the project itself."""
     told = msgspec.json.decode(os.environ[VARIABLE])
     logs.start(level=told["log_level"])
-    loop = Lifeloop.open(told["where"])
+    loop = _opened(told["where"])
     app = create_app(loop, settings=ServeSettings(**told["settings"]), where=told["where"])
     inner = app.router.lifespan_context
 
@@ -88,6 +91,21 @@ def make_app() -> FastAPI:
 
     app.router.lifespan_context = lifespan
     return app
+
+
+def _opened(where: str) -> Lifeloop:
+    """Open the project; wait for a store that is not there yet: a worker that ends is not one."""
+    until = time.monotonic() + _STORE_S
+    while True:
+        try:
+            return Lifeloop.open(where)
+        except SchemaTooNew:
+            raise
+        except StoreError as error:
+            if time.monotonic() >= until:
+                raise
+            logs.failure(error)
+            time.sleep(_AGAIN_S)
 
 
 def first_account(loop: Lifeloop, *, at_us: int) -> tuple[str, str] | None:
