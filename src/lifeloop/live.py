@@ -1,7 +1,8 @@
 """The model that answers now: swapped between requests, its items as the store knows them now."""
 
 import threading
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from lifeloop.errors import BundleError, NoModel
 from lifeloop.events.records import Item
 from lifeloop.model import ALWAYS_FROM, ALWAYS_UNTIL, Catalogue, Model, open_model
 from lifeloop.policy.masks import repeat_windows
+
+_ITEMS_KEPT = 20_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +36,8 @@ class Live:
         self._rules = rules
         self._lock = threading.Lock()
         self._held: Current | None = None
+        self._items: OrderedDict[str, Item | None] = OrderedDict()
+        self._items_lock = threading.Lock()
         self.refused: Mapping[str, str] = {}  # bundles that did not open, and why
 
     def current(self, store: Store, head: Head) -> Current:
@@ -56,6 +61,24 @@ class Live:
         if held.items_seq < head.items_seq:
             held = self._caught_up(store, head, held)
         return held
+
+    def items(self, store: Store, item_ids: Sequence[str], current: Current) -> list[Item | None]:
+        """Return items as they are at ``current`` (or newer); asked for often, read once."""
+        with self._items_lock:
+            found = {i: self._items[i] for i in item_ids if i in self._items}
+            for item_id in found:
+                self._items.move_to_end(item_id)
+        missing = [i for i in dict.fromkeys(item_ids) if i not in found]
+        if missing:
+            read = dict(zip(missing, store.items(missing), strict=True))
+            found |= read
+            with self._items_lock:
+                # not if something changed meanwhile: what was read may be from before it
+                if self._held is not None and self._held.items_seq == current.items_seq:
+                    self._items |= read
+                while len(self._items) > _ITEMS_KEPT:
+                    self._items.popitem(last=False)
+        return [found[i] for i in item_ids]
 
     @property
     def last(self) -> Current | None:
@@ -93,17 +116,17 @@ class Live:
             if newest.items_seq >= head.items_seq:
                 return newest
             ix = newest.model.catalogue.ix
-            found = {
-                ix[item.item_id]: item
-                for item in store.items_since(newest.items_seq)
-                if item.item_id in ix
-            }
+            changed = store.items_since(newest.items_seq)
+            found = {ix[item.item_id]: item for item in changed if item.item_id in ix}
             model = newest.model
             if found:
                 model = replace(model, catalogue=_with(model.catalogue, found, self._rules))
             made = Current(model, head.items_seq, {**newest.changed, **found})
-            if self._held is None or self._held.model.bundle == made.model.bundle:
-                self._held = made
+            with self._items_lock:
+                if self._held is None or self._held.model.bundle == made.model.bundle:
+                    self._held = made
+                for item in changed:
+                    self._items.pop(item.item_id, None)
             return made
 
 

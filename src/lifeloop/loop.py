@@ -342,7 +342,7 @@ class Lifeloop:
         if wishes.only is not None:
             decision = replace(decision, propensities=None, level="rerank")
         logged = self.log(decision)
-        items = self.store.items(answer.to_name(model, asked, chosen))
+        items = self.live.items(self.store, answer.to_name(model, asked, chosen), current)
         rows = answer.recommendations_of(
             model, asked, chosen, items=items, scenario=scenario, stage=place.stage
         )

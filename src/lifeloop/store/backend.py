@@ -45,6 +45,10 @@ class Backend(Protocol):
         """Open the one write transaction; durable once the block has ended."""
         ...
 
+    def beside(self) -> AbstractContextManager[sa.Connection]:
+        """Open a write that takes no number: it waits for writers, not for others of its kind."""
+        ...
+
     def bulk(self) -> AbstractContextManager[None]:
         """Let this thread's writes become durable together, at the end of the block."""
         ...

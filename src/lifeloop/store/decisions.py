@@ -36,11 +36,12 @@ def log(backend: Backend, decision: Decision) -> None:
     """
     row = _columns(decision)
     users, visitors = _as_names(decision.user_id)
-    with backend.write() as con:
+    with backend.beside() as con:
         if erased_of(backend, con, users=users, visitors=visitors):
             row = _columns(replace(decision, user_id=NAMELESS, context={}))
         if backend.put(con, decisions, row):
             return
+    with backend.write() as con:
         query = sa.select(decisions).where(decisions.c.request_id == decision.request_id)
         held = con.execute(query).one()._mapping
         if {name: held[name] for name in row} == row:

@@ -44,6 +44,7 @@ LONGEST_KEY = 2600
 
 _RESTED_S = 1.0  # a connection unused for longer is tried before it is trusted
 _CHUNK = 20_000  # rows; reads below this are not worth a connection of the columnar driver
+_BESIDE = 2, 14  # the same, for writes beside the writer
 _READERS = 8, 24  # connections kept, and more of them under load
 
 # One round trip: how durable, how patient, then the turn. A server set to asynchronous commits
@@ -55,6 +56,11 @@ _TURN = sa.text(
     " set_config('lock_timeout', :patience, true),"
     " pg_advisory_xact_lock(hashtextextended('lifeloop ' || current_schema(), 0))"
 )
+_SHARED_TURN = f"""SELECT set_config('synchronous_commit', CASE
+  WHEN current_setting('synchronous_commit') = 'off' THEN 'on'
+  ELSE current_setting('synchronous_commit') END, true),
+  set_config('lock_timeout', '{BUSY_S}s', true),
+  pg_advisory_xact_lock_shared(hashtextextended('lifeloop ' || current_schema(), 0))""".encode()
 # As JSON and not as an array: the driver writes it ten times faster, and the server expects 100
 # texts of it whatever it holds, so it always looks them up by index.
 _IDS = sa.cast(sa.bindparam("ids", type_=sa.Text), postgresql.JSON)
@@ -74,6 +80,7 @@ class PostgresBackend:
         self._hot: dict[sa.Select[Any], tuple[str, dict[str, Any]]] = {}
         self._writer = _engine(self._new_writer, kept=1, more=0)
         self._reader = _engine(self._new_reader, kept=_READERS[0], more=_READERS[1])
+        self._beside = _engine(self._new_beside, kept=_BESIDE[0], more=_BESIDE[1])
 
     @property
     def url(self) -> str:
@@ -114,6 +121,18 @@ class PostgresBackend:
                 yield con
                 step["committing"] = True
                 con.commit()
+
+    @contextmanager
+    def beside(self) -> Iterator[sa.Connection]:
+        """Open a write that takes no number: it waits for writers, not for others of its kind."""
+        self._not_forked()
+        with self._told() as step, self._beside.connect() as con:
+            step["connected"] = True
+            with _given_up_if_lost(con):
+                _driver(con).execute(_SHARED_TURN)
+                yield con
+                step["committing"] = True
+                _driver(con).commit()
 
     @contextmanager
     def bulk(self) -> Iterator[None]:
@@ -158,9 +177,10 @@ class PostgresBackend:
 
     def put(self, con: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> bool:
         """Insert one row unless a unique key of it is held; return whether it was inserted."""
-        # inline: no RETURNING of the new key, which would hide how many rows went in
-        statement = postgresql.insert(table).values(**row).on_conflict_do_nothing().inline()
-        return con.execute(statement).rowcount == 1
+        columns = ", ".join(f'"{name}"' for name in row)
+        marks = ", ".join(["%s"] * len(row))
+        sql = f'INSERT INTO "{table.name}" ({columns}) VALUES ({marks}) ON CONFLICT DO NOTHING'
+        return _driver(con).execute(sql.encode(), tuple(row.values())).rowcount == 1
 
     def fetch(
         self, con: sa.Connection, statement: sa.Select[Any], values: Mapping[str, Any]
@@ -194,6 +214,7 @@ class PostgresBackend:
         """Release every connection."""
         if os.getpid() == self._pid:
             self._reader.dispose()
+            self._beside.dispose()
             self._writer.dispose()
 
     def _by_columns(self, statement: sa.Select[Any], schema: Mapping[str, Any]) -> pl.DataFrame:
@@ -265,6 +286,7 @@ class PostgresBackend:
     def _forget(self) -> None:
         """Drop the idle connections: what ended one has most likely ended all."""
         self._reader.dispose()
+        self._beside.dispose()
         if not getattr(self._bulk, "depth", 0):
             self._writer.dispose()
 
@@ -278,6 +300,11 @@ class PostgresBackend:
         con = psycopg.connect(self.address.conninfo, prepare_threshold=None)
         con.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         con.read_only = True
+        return con
+
+    def _new_beside(self) -> psycopg.Connection[Any]:
+        con = psycopg.connect(self.address.conninfo)
+        con.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         return con
 
     def _not_forked(self) -> None:

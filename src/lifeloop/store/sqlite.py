@@ -13,7 +13,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,10 @@ class SqliteBackend:
             self._set_mode(_BULK if getattr(self._bulk, "depth", 0) else _LIVE)
             with self._writer.begin() as con:
                 yield con
+
+    def beside(self) -> AbstractContextManager[sa.Connection]:
+        """Open a write that takes no number; here there is one writer anyway."""
+        return self.write()
 
     @contextmanager
     def bulk(self) -> Iterator[None]:
