@@ -33,11 +33,9 @@ from sqlalchemy.pool import QueuePool
 from lifeloop.errors import StoreError
 from lifeloop.store.backend import Fetch
 from lifeloop.store.postgres_errors import told, translated, unreachable, was_lost
+from lifeloop.store.postgres_turns import BUSY_S, SHARED_TURN, TURN
 from lifeloop.store.postgres_url import Address, read_url
 from lifeloop.store.secret import Secret
-
-BUSY_S = 30
-"""How long a writer waits for its turn before it gives up."""
 
 LONGEST_KEY = 2600
 """Bytes of an id; PostgreSQL's B-trees hold entries up to about 2,700."""
@@ -47,20 +45,6 @@ _CHUNK = 20_000  # rows; reads below this are not worth a connection of the colu
 _BESIDE = 2, 14  # the same, for writes beside the writer
 _READERS = 8, 24  # connections kept, and more of them under load
 
-# One round trip: how durable, how patient, then the turn. A server set to asynchronous commits
-# does not make an acknowledged event less durable; one set to wait for replicas still does.
-_TURN = sa.text(
-    "SELECT set_config('synchronous_commit', CASE WHEN :bulk THEN 'off'"
-    " WHEN current_setting('synchronous_commit') = 'off' THEN 'on'"
-    " ELSE current_setting('synchronous_commit') END, true),"
-    " set_config('lock_timeout', :patience, true),"
-    " pg_advisory_xact_lock(hashtextextended('lifeloop ' || current_schema(), 0))"
-)
-_SHARED_TURN = f"""SELECT set_config('synchronous_commit', CASE
-  WHEN current_setting('synchronous_commit') = 'off' THEN 'on'
-  ELSE current_setting('synchronous_commit') END, true),
-  set_config('lock_timeout', '{BUSY_S}s', true),
-  pg_advisory_xact_lock_shared(hashtextextended('lifeloop ' || current_schema(), 0))""".encode()
 # As JSON and not as an array: the driver writes it ten times faster, and the server expects 100
 # texts of it whatever it holds, so it always looks them up by index.
 _IDS = sa.cast(sa.bindparam("ids", type_=sa.Text), postgresql.JSON)
@@ -115,7 +99,7 @@ class PostgresBackend:
         with self._lock, self._told() as step, self._writer.connect() as con:
             step["connected"] = True
             with _given_up_if_lost(con):
-                con.execute(_TURN, {"bulk": bulk, "patience": f"{BUSY_S}s"})
+                con.execute(TURN, {"bulk": bulk, "patience": f"{BUSY_S}s"})
                 if bulk:
                     self._bulk.used.add(self._writers_made)
                 yield con
@@ -129,7 +113,7 @@ class PostgresBackend:
         with self._told() as step, self._beside.connect() as con:
             step["connected"] = True
             with _given_up_if_lost(con):
-                _driver(con).execute(_SHARED_TURN)
+                _driver(con).execute(SHARED_TURN)
                 yield con
                 step["committing"] = True
                 _driver(con).commit()
