@@ -9,7 +9,7 @@ export OMP_WAIT_POLICY := passive
 export GOMP_SPINCOUNT := 0
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
-.PHONY: help setup demo check test test-extras bench bench-serve docs lock clean
+.PHONY: help setup demo check test test-extras bench bench-serve chaos docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## show the commands
@@ -64,6 +64,10 @@ bench: $(VENV)/.demo $(VENV)/.dev ## speed of import, of one recommendation, of 
 
 bench-serve: $(VENV)/.demo $(VENV)/.extras ## the service under load (needs wrk and PostgreSQL)
 	$(BIN)/python -m benchmarks.serve
+
+chaos: $(VENV)/.dev $(VENV)/.extras ## kill workers and databases under load, 100,000 malformed bodies
+	LIFELOOP_CHAOS_S=20 $(BIN)/python -m pytest -q -rP -m extras tests/serve/test_serve_processes.py
+	LIFELOOP_FUZZ=100000 $(BIN)/python -m pytest -q tests/serve/test_serve_hostile.py --timeout=3000
 
 docs: $(VENV)/.core ## write docs/commands.md and docs/settings.md from the code
 	$(BIN)/python -m lifeloop.cli.reference docs

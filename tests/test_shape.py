@@ -36,7 +36,7 @@ ONE_HOME = {
     "psycopg": "store", "adbc_driver_postgresql": "store", "adbc_driver_sqlite": "store",
     "typer": "cli", "rich": "cli", "sqlalchemy": "store", "alembic": "store",
     "altair": "charts", "vl_convert": "charts", "fastapi": "serve", "granian": "serve",
-    "argon2": "serve", "prometheus_client": "serve", "jinja2": "serve",
+    "argon2": "serve", "prometheus_client": "serve", "jinja2": "serve", "opentelemetry": "serve",
     "implicit": "models", "optuna": "models", "lifelines": "lifecycle",
 }  # fmt: skip
 

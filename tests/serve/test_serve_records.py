@@ -121,3 +121,23 @@ def test_what_cannot_be_is_refused_and_says_so(
     assert answer.status_code == status, answer.text
     assert answer.json()["status"] == status
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_person_is_exported_and_erased_for_good(asking: Asking) -> None:
+    client = asking("admin")
+    url = "/v1/users/u%2Ferase"
+    client.put(url, json={"channel": "ad"})
+    event = {"user_id": "u/erase", "type": "view", "item_id": "tea-1"}
+    client.post("/v1/events", json=event)
+    slate = client.get(f"{url}/recommendations", params={"k": 2}).json()
+    assert "tea-1" in client.get(f"{url}/export").text
+    assert asking("operate").delete(url).status_code == 403
+    assert client.delete(url).status_code == 200
+    assert client.get(url).status_code == 404
+    assert "tea-1" not in client.get(f"{url}/export").text
+    again = client.post("/v1/events", json=event)
+    assert again.status_code == 422
+    assert again.json()["results"] == [{"status": "rejected", "reason": "erased"}]
+    assert client.get(f"{url}/recommendations").json()["fallback"] == "no_history"
+    late = client.get(f"{url}/recommendations", params={"cursor": slate["cursor"]})
+    assert late.status_code == 409

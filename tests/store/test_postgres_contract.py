@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from lifeloop.testing.postgres import own_schema, postgres_server
+from lifeloop.testing.sharing_suite import SharingContract
 from lifeloop.testing.store_suite import StoreContract
 from lifeloop.testing.store_suite_people import PeopleContract
 
@@ -25,6 +26,13 @@ class TestPostgres(StoreContract):
 
 
 class TestPostgresPeople(PeopleContract):
+    @pytest.fixture
+    def store_url(self, server: str) -> Iterator[str]:
+        with own_schema(server) as url:
+            yield url
+
+
+class TestPostgresSharing(SharingContract):
     @pytest.fixture
     def store_url(self, server: str) -> Iterator[str]:
         with own_schema(server) as url:

@@ -21,13 +21,18 @@ from lifeloop.serve.problems import MEDIA_TYPE, Problem
 from lifeloop.serve.routes import ROUTERS, events
 from lifeloop.serve.service import Service
 from lifeloop.serve.settings import ServeSettings
+from lifeloop.serve.tracing import Silent, Tracing
 
 VERSION = "1"
 REPLAY_EVERY_S = 1.0
 
 
 def create_app(
-    loop: Lifeloop, *, settings: ServeSettings | None = None, where: str | None = None
+    loop: Lifeloop,
+    *,
+    settings: ServeSettings | None = None,
+    where: str | None = None,
+    spans: Tracing | None = None,
 ) -> FastAPI:
     """Return the application over an open ``Lifeloop``, which stays the caller's to close.
 
@@ -39,6 +44,8 @@ def create_app(
         Limits.
     where : str, optional
         What ``Lifeloop.open`` was given, for the process that trains; default: the folder.
+    spans : Tracing, optional
+        Where spans go; default: nowhere (see ``lifeloop.serve.tracing``).
 
     Returns
     -------
@@ -72,7 +79,7 @@ def create_app(
     for router in (*ROUTERS, *PAGES):
         app.router.routes.extend(router.routes)  # flat: every route is there to be looked at
     app.router.routes.append(events.ROUTE)
-    app.add_middleware(cast(Any, Gate), service=service)
+    app.add_middleware(cast(Any, Gate), service=service, spans=spans or Silent())
     return app
 
 

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lifeloop.serve import keys, logs, problems, signin
 from lifeloop.serve.problems import Problem
 from lifeloop.serve.service import Service
+from lifeloop.serve.tracing import Tracing
 
 OPEN = frozenset({"/healthz", "/readyz", "/lifeloop.js"})
 """Paths that need no key: probes, which say nothing, and the script for pages."""
@@ -46,9 +47,10 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 class Gate:
     """The outermost layer of the application."""
 
-    def __init__(self, app: ASGIApp, *, service: Service) -> None:
+    def __init__(self, app: ASGIApp, *, service: Service, spans: Tracing) -> None:
         self._app = app
         self._service = service
+        self._spans = spans
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens inside."""
@@ -56,6 +58,12 @@ class Gate:
             await self._app(scope, receive, send)
             return
         asked = _Asked(scope)
+        with self._spans.span(asked.headers) as span:
+            route, status = await self._answered(asked, receive, send)
+            span.told(method=asked.method, route=route, status=status)
+
+    async def _answered(self, asked: "_Asked", receive: Receive, send: Send) -> tuple[str, int]:
+        scope = asked.scope
         answer = _Answer(send, asked, self._service.settings.origins)
         try:
             if asked.of_people:
@@ -71,7 +79,8 @@ class Gate:
                 response = problems.response(problem, request_id=asked.request_id)
                 await response(scope, receive, answer.send)
         finally:
-            self._told(asked, answer)
+            told = self._told(asked, answer)
+        return told
 
     def _admit(self, asked: "_Asked") -> None:
         if asked.path in OPEN or asked.method == "OPTIONS":
@@ -112,7 +121,7 @@ class Gate:
                 error="sign-in",
             )
 
-    def _told(self, asked: "_Asked", answer: "_Answer") -> None:
+    def _told(self, asked: "_Asked", answer: "_Answer") -> tuple[str, int]:
         seconds = time.perf_counter() - asked.started
         route = getattr(asked.scope.get("route"), "path", "unknown")
         status = answer.status or 500
@@ -125,6 +134,7 @@ class Gate:
             request_id=asked.request_id,
             key_id=asked.key_id,
         )
+        return route, status
 
 
 class _Asked:

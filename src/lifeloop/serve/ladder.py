@@ -23,6 +23,9 @@ from lifeloop.serve.degraded import popular
 from lifeloop.serve.sessions import history_of
 from lifeloop.wishes import ANYTHING, Wishes, narrowed
 
+_STALE_S = 3600.0
+"""A slate older than this is not shown again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -67,7 +70,7 @@ class Ladder:
         self._log = log
         self._breaker = breaker
         self._kept = kept
-        self._last: OrderedDict[str, Recommendations] = OrderedDict()
+        self._last: OrderedDict[str, tuple[float, Recommendations]] = OrderedDict()
         self._lock = threading.Lock()
 
     def recommend(self, asked: Asked) -> Recommendations:
@@ -106,7 +109,7 @@ class Ladder:
             return
         with self._lock:
             self._last.pop(asked.user_id, None)
-            self._last[asked.user_id] = given
+            self._last[asked.user_id] = (time.monotonic(), given)
             while len(self._last) > self._kept:
                 self._last.popitem(last=False)
 
@@ -117,7 +120,7 @@ class Ladder:
             why = "the store does not answer and no model is open"
             return answer.untrained(asking, stage="unknown", why=why)
         may = self._allowed(current, asked, asking.t_us)
-        held = None if asked.session is not None else self._last.get(asked.user_id)
+        held = None if asked.session is not None else self._lately(asked.user_id)
         ix = current.model.catalogue.ix
         rows = [r for r in held or () if r.item_id in ix and may.allowed[ix[r.item_id]]]
         level = "cached" if rows else "popularity"
@@ -141,6 +144,15 @@ class Ladder:
     def _asking(self, asked: Asked) -> request.Request:
         seed = self._loop.scenario.models.seed
         return request.Request.of(asked.user_id, asked.context, t_us=now_us(), seq=0, seed=seed)
+
+    def forget(self, user_id: str) -> None:
+        """Drop the last slate of a person."""
+        with self._lock:
+            self._last.pop(user_id, None)
+
+    def _lately(self, user_id: str) -> Recommendations | None:
+        at, given = self._last.get(user_id, (0.0, None))
+        return given if time.monotonic() - at < _STALE_S else None
 
     def _allowed(self, current: Current, asked: Asked, as_of_us: int) -> Combined:
         history = asked.session or history_of(asked.user_id, [])

@@ -22,6 +22,7 @@ from lifeloop.serve import keys, logs, signin
 from lifeloop.serve.app import create_app
 from lifeloop.serve.metrics import FOLDER
 from lifeloop.serve.settings import ServeSettings
+from lifeloop.serve.tracing import tracing
 
 VARIABLE = "LIFELOOP_SERVE"
 _DRAIN_S = 30
@@ -80,7 +81,8 @@ def make_app() -> FastAPI:
     told = msgspec.json.decode(os.environ[VARIABLE])
     logs.start(level=told["log_level"])
     loop = _opened(told["where"])
-    app = create_app(loop, settings=ServeSettings(**told["settings"]), where=told["where"])
+    settings = ServeSettings(**told["settings"])
+    app = create_app(loop, settings=settings, where=told["where"], spans=tracing())
     inner = app.router.lifespan_context
 
     @asynccontextmanager

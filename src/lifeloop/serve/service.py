@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from lifeloop.contracts import Decision, IngestReport, Recommendations
+from lifeloop.contracts import Decision, ErasureReport, IngestReport, Recommendations
 from lifeloop.errors import StoreError
 from lifeloop.intake import record_many
 from lifeloop.loop import Lifeloop, now_us
@@ -111,6 +111,15 @@ class Service:
         )
         for outcome in ("accepted", "duplicate", "rejected"):
             self.metrics.events(outcome, getattr(report, outcome))
+        return report
+
+    def erase(self, user_id: str) -> ErasureReport:
+        """Erase a person from the store and from what this process remembers."""
+        report = self.loop.erase(user_id)
+        self._ladder.forget(user_id)
+        with self._lock:
+            for request_id in [i for i, shown in self._shown.items() if shown[0] == user_id]:
+                del self._shown[request_id]
         return report
 
     # ---------------------------------------------------------------- decisions

@@ -162,6 +162,12 @@ def remove_items(service: Open, ids: Ids) -> Response:
     return service.json(records.remove_items(service.loop.store, ids, at_us=at_us))
 
 
+@router.get("/users/{user_id:id}/export", tags=["users"], dependencies=[needs("admin")])
+def export_user(service: Open, user_id: Id) -> Response:
+    """Return everything that is held about a person."""
+    return service.json(service.loop.export_user(user_id))
+
+
 @router.get("/users/{user_id:id}", tags=["users"], dependencies=[needs("read")], responses=_GONE)
 def get_user(service: Open, user_id: Id, if_none_match: NoneMatch = None) -> Response:
     """Return one user's own fields and their ETag."""
@@ -202,6 +208,13 @@ def patch_user(service: Open, user_id: Id, given: Fields, if_match: Match = None
     return _change(
         service, USERS, user_id, given, merge=True, if_match=if_match, if_none_match=None
     )
+
+
+@router.delete("/users/{user_id:id}", tags=["users"], dependencies=[needs("admin")])
+def erase_user(service: Open, user_id: Id) -> Response:
+    """Erase a person with every alias, for good: events, fields, links, decisions, caches."""
+    report = service.erase(user_id)
+    return service.json(service.plain(report))
 
 
 @router.put("/users", tags=["users"], dependencies=[needs("operate")])
