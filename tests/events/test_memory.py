@@ -50,13 +50,13 @@ def resident():
     return sum(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith("VmRSS"))
 rng, most = np.random.default_rng(0), 0
 with SeenRows() as seen:
-    for batch in range(160):
+    for batch in range(120):
         keys = rng.integers(0, 2**63, 50_000).astype(np.uint64)
         seen.count(keys)
         seen.add(keys)
-        if batch == 79:  # four million keys are known, and the longest run lies in a file
+        if batch == 59:  # three million keys are known, and the longest run lies in a file
             before = resident()
-        if batch > 79:
+        if batch > 59:
             most = max(most, resident())
     assert seen.count(keys).sum() == 50_000
 print(before, most)
@@ -68,7 +68,7 @@ def test_rows_that_were_seen_stay_on_disk() -> None:
         [sys.executable, "-c", SEEN], capture_output=True, text=True, check=True, timeout=120
     )
     before, most = map(int, run.stdout.split())
-    assert most - before < 40 << 10, "8 million keys are 64 MB, which memory need not hold"
+    assert most - before < 30 << 10, "6 million keys are 48 MB, which memory need not hold"
 
 
 def test_a_report_of_a_file_does_not_hold_an_id_per_row(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import polars as pl
 
 from lifeloop.prepare.step import Step
 
-_FEWEST = 3
+_FEWEST, _LEAST = 3, "\u2000"
 _SUSPECT = r"[^\x20-\x7e]|&\w+;|&#\d+;"
 
 
@@ -69,8 +69,9 @@ def repaired_text(text: str) -> str:
 def _from_gbk(text: str) -> str | None:
     """Return UTF-8 that was read as GBK; None where the text is not that.
 
-    Few texts are UTF-8 by chance when written in GBK. One that is must also turn from rare
-    characters into everyday ones.
+    Few texts are UTF-8 by chance when written in GBK, most of those in letters of two bytes
+    (Greek, Cyrillic), which are not looked for. One that is must also turn from rare characters
+    into everyday ones.
     """
     wide = [c for c in text if not c.isascii()]
     if len(wide) < _FEWEST:
@@ -87,7 +88,7 @@ def _from_gbk(text: str) -> str | None:
             return None
         found = data[: error.start].decode("utf-8", "ignore")
     letters = [c for c in found if not c.isascii()]
-    if not letters or len(letters) >= len(wide):
+    if not letters or len(letters) >= len(wide) or min(letters) < _LEAST:
         return None
     return found if _everyday(letters) > max(0.5, _everyday(wide)) else None
 
@@ -95,4 +96,5 @@ def _from_gbk(text: str) -> str | None:
 def _everyday(characters: list[str]) -> float:
     """Return the share of everyday Chinese: the first level of GB 2312, and its punctuation."""
     encoded = [c.encode("gb2312", "replace") for c in characters]
-    return sum(len(e) == 2 and e[0] <= 0xD7 for e in encoded) / len(characters)
+    known = sum(len(e) == 2 and (0xB0 <= e[0] <= 0xD7 or e[0] in (0xA1, 0xA3)) for e in encoded)
+    return known / len(characters)
