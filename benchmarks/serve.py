@@ -38,7 +38,8 @@ FOLDER = Path(".bench")
 PORT = 8397
 NOW_US = time.time_ns() // 1000
 DAY_US = 86_400_000_000
-CONNECTIONS = 12
+CONNECTIONS = 24
+ANSWERED_MS = 30  # taken off the pause, so that the rate comes out
 ASKED_PER_S = 100
 
 
@@ -146,7 +147,7 @@ request = function()
   local u = math.random(0, {users} - 1)
   return wrk.format("GET", "/v1/users/u" .. u .. "/recommendations?k=10")
 end
-if wait > 0 then delay = function() return wait end end
+if wait > 0 then delay = function() return math.random(0, 2 * wait) end end
 """
 EVENTS = """
 math.randomseed(os.time() * 7)
@@ -215,7 +216,7 @@ def peer(n_items: int, n_users: int) -> dict[str, float]:
 
 
 def load(folder: Path, *, n_items: int, n_users: int, seconds: int, workers: int) -> dict[str, Any]:
-    wait = int(1000 * CONNECTIONS / ASKED_PER_S)
+    wait = int(1000 * CONNECTIONS / ASKED_PER_S) - ANSWERED_MS
     fill: dict[str, Any] = {"users": n_users, "items": n_items}
     with served(folder, workers=workers) as (url, key, pid):
         told: dict[str, Any] = {
@@ -243,7 +244,7 @@ def load(folder: Path, *, n_items: int, n_users: int, seconds: int, workers: int
 
 def soak(folder: Path, *, n_items: int, n_users: int, seconds: int, workers: int) -> dict[str, Any]:
     """Ask for recommendations for long; memory after a tenth of the time and at the end."""
-    wait = int(1000 * CONNECTIONS / 50)
+    wait = int(1000 * CONNECTIONS / 50) - ANSWERED_MS
     script = RECOMMEND.format(wait=wait, users=n_users, items=n_items)
     with served(folder, workers=workers) as (url, key, pid):
         wrk(url, key, script, connections=CONNECTIONS, seconds=max(5, seconds // 10))

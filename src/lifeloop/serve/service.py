@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import anyio
 import msgspec
 from starlette.responses import Response
 
@@ -41,6 +42,8 @@ class Service:
         self.spool = Spool(loop.home / "spool")
         self.jobs = Jobs(loop, where=where, heartbeat_s=settings.train_heartbeat_s)
         self.breaker = Breaker(settings.breaker_s)
+        # so that batches that wait for their turn to write do not keep slates waiting
+        self.writers = anyio.CapacityLimiter(settings.writers)
         self._ladder = Ladder(loop, log=self.log, breaker=self.breaker, kept=settings.cached_slates)
         loop.log = self.log
         self._shown: OrderedDict[str, tuple[str, ...]] = OrderedDict()
@@ -164,7 +167,8 @@ class Service:
 
     def told(self, given: Recommendations, *, why: bool) -> dict[str, Any]:
         """Return a slate as JSON; without reasons where nobody asked for them."""
-        body = given.to_dict()
+        body = self.plain(given)
+        body["recommendations"] = body.pop("items")
         if not why:
             for row in body["recommendations"]:
                 del row["reason"]

@@ -26,7 +26,7 @@ async def events(request: Request) -> Response:
     service = service_of(request)
     raw = await body.read(request, service.settings)
     rows = _rows(raw, request.headers.get("content-type", ""), service.settings)
-    report = await anyio.to_thread.run_sync(service.record, rows)
+    report = await anyio.to_thread.run_sync(service.record, rows, limiter=service.writers)
     status = 202 if report.accepted + report.duplicate or not rows else 422
     return Response(
         msgspec.json.encode(_told(report)), status_code=status, media_type="application/json"

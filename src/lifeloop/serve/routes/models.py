@@ -1,9 +1,11 @@
 """Bundles and how they come about: list, activate, roll back, train, follow the training."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import msgspec
 from fastapi import APIRouter, Response
 from starlette.responses import StreamingResponse
@@ -77,11 +79,11 @@ def training(service: Open, job: Id) -> Response:
     return service.json(service.jobs.get(job))
 
 
-def _told(service: Service, job: str) -> Iterator[bytes]:
+async def _told(service: Service, job: str) -> AsyncIterator[bytes]:
     last: dict[str, Any] = {}
     until = time.monotonic() + _LONGEST_S
     while time.monotonic() < until:
-        body = service.jobs.get(job)
+        body = await anyio.to_thread.run_sync(service.jobs.get, job)
         shown = {name: value for name, value in body.items() if name != "beat_us"}
         if shown != last:
             yield b"event: progress\ndata: " + msgspec.json.encode(shown) + b"\n\n"
@@ -90,4 +92,4 @@ def _told(service: Service, job: str) -> Iterator[bytes]:
             yield b": alive\n\n"
         if body["state"] not in RUNNING:
             return
-        time.sleep(_EVERY_S)
+        await anyio.sleep(_EVERY_S)
