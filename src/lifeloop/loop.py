@@ -43,7 +43,7 @@ from lifeloop.prepare import Cleaned
 from lifeloop.repair import retry_quarantine
 from lifeloop.store import open_store
 from lifeloop.tables.upkeep import Refreshed, refresh
-from lifeloop.wishes import ANYTHING, Facts, Wishes, narrowed
+from lifeloop.wishes import ANYTHING, Facts, Wishes, as_wished, narrowed
 
 
 def now_us() -> int:
@@ -324,7 +324,7 @@ class Lifeloop:
             current = self.live.current(self.store, head)
         except NoModel as error:
             return answer.untrained(asking, stage=place.stage, why=str(error))
-        model, scenario = current.model, self.scenario
+        model, scenario = current.model.ordered(trees=wishes.ranked), self.scenario
         asked = request.ask(model, history, scenario=scenario, request=asking)
         may = request.eligible(model.catalogue, history, scenario=scenario, as_of_us=asking.t_us)
         may = narrowed(may, wishes, current, self.facts)
@@ -339,9 +339,7 @@ class Lifeloop:
             request=asking,
             log_candidates=scenario.recommend.log_candidates,
         )
-        if wishes.only is not None:
-            decision = replace(decision, propensities=None, level="rerank")
-        logged = self.log(decision)
+        logged = self.log(decision := as_wished(decision, wishes))
         items = self.live.items(self.store, answer.to_name(model, asked, chosen), current)
         rows = answer.recommendations_of(
             model, asked, chosen, items=items, scenario=scenario, stage=place.stage

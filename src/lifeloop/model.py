@@ -1,7 +1,7 @@
 """One bundle, opened: the fitted parts, the catalogue they index, and the reader of texts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,12 @@ class Model:
     blend: FittedBlend | FittedRanked
     rating: FittedRating
     reader: TextReader | None
+
+    def ordered(self, *, trees: bool) -> "Model":
+        """Return the same with or without the trees that order the candidates, if it has any."""
+        if trees or not isinstance(self.blend, FittedRanked):
+            return self
+        return replace(self, blend=self.blend.blend)
 
 
 def material(snapshot: Snapshot, scenario: Scenario) -> Material:

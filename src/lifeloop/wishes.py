@@ -3,13 +3,13 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from lifeloop.contracts import Bool
+from lifeloop.contracts import Bool, Decision
 from lifeloop.errors import InputError
 from lifeloop.events.records import Item
 from lifeloop.live import Current
@@ -25,12 +25,14 @@ _KEPT_MASKS = 256
 class Wishes:
     """``exclude`` these items; ``only`` of these; ``where`` a field has one of its values.
 
-    ``where`` names ``category``, one of ``COLUMNS`` or an attribute.
+    ``where`` names ``category``, one of ``COLUMNS`` or an attribute. ``ranked`` False leaves the
+    order to the blend, where the bundle has a ranker above it.
     """
 
     exclude: frozenset[str] = frozenset()
     only: tuple[str, ...] | None = None
     where: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    ranked: bool = True
 
 
 ANYTHING = Wishes()
@@ -86,6 +88,14 @@ def narrowed(may: Combined, wishes: Wishes, current: Current, facts: Facts) -> C
     more = combine({"refused by a rule": may.allowed, **masks}, n=n)
     taken = {k: v for k, v in more.excluded.items() if k in masks}
     return Combined(allowed=more.allowed, excluded={**may.excluded, **taken})
+
+
+def as_wished(decision: Decision, wishes: Wishes) -> Decision:
+    """Return the record of a slate; without propensities where the policy did not choose freely."""
+    if wishes.only is None and wishes.ranked:
+        return decision
+    level = "rerank" if wishes.ranked else "no_ranker"
+    return replace(decision, propensities=None, level=level)
 
 
 def fits(item: Item, wishes: Wishes) -> bool:

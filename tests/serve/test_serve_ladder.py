@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from starlette.testclient import TestClient
 from lifeloop import Lifeloop
 from lifeloop.contracts import Decision
 from lifeloop.errors import StoreError, StoreFull
+from lifeloop.models.blended import FittedBlend
+from lifeloop.models.rank.reranked import FittedRanked
 from lifeloop.serve import ServeSettings, create_app, keys
 from lifeloop.serve.spool import Spool
 
@@ -127,6 +130,30 @@ def test_a_model_that_fails_is_stood_in_for(
     told = client.get(URL.format("newcomer"), params={"k": 3})
     assert told.json()["level"] == "popularity"
     assert len(told.json()["recommendations"]) == 3
+
+
+def test_a_ranker_that_fails_leaves_the_order_to_the_blend(
+    broken: Broken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, store, loop = broken
+    plain = client.get(URL.format("u0"), params={"k": 4}).json()
+    current = loop.live.last
+    assert current is not None
+    assert isinstance(current.model.blend, FittedBlend)
+    blend = current.model.blend
+    broken_part: Any = object()  # that no request can be ordered by
+    ranked = FittedRanked(
+        name="ranked", blend=blend, booster=broken_part, facts=broken_part, repeats=False
+    )
+    loop.live.put(replace(current.model, blend=ranked))
+    told = client.get(URL.format("u0"), params={"k": 4}).json()
+    assert told["level"] == "no_ranker"
+    assert [r["item_id"] for r in told["recommendations"]] == [
+        r["item_id"] for r in plain["recommendations"]
+    ]
+    assert all(row["propensity"] is None for row in told["recommendations"])
+    (kept,) = store.inner.decided([told["request_id"]])
+    assert (kept.level, kept.propensities) == ("no_ranker", None)
 
 
 def test_a_poisoned_bundle_leaves_the_one_before_in_place(broken: Broken) -> None:

@@ -41,7 +41,7 @@ class Recommendations(Sequence[Recommendation]):
     ``fallback`` is None for a personal slate, else the named fallback (``no_history``, …);
     ``shortfall`` says why there are fewer than asked; ``logged`` whether the decision is kept;
     ``level`` how the slate came about (``full``, a named fallback, ``rerank``,
-    ``cached``, ``popularity`` or ``none``).
+    ``no_ranker``, ``cached``, ``popularity`` or ``none``).
     """
 
     user_id: str

@@ -84,13 +84,7 @@ class Ladder:
         request.check(asked.user_id, asked.k, asked.context)
         if not self._breaker.open:
             try:
-                given = self._loop.recommend(
-                    asked.user_id,
-                    asked.k,
-                    asked.context,
-                    wishes=asked.wishes,
-                    session=asked.session,
-                )
+                given = self._asked(asked)
                 if given.fallback == "no_model":
                     return self._untrained(asked, given)
                 self._remember(asked, given)
@@ -102,7 +96,26 @@ class Ladder:
                 logs.failure(error)
             except Exception as error:  # whatever a model does, there is something to show
                 logs.failure(error)
+                plain = self._without_ranker(asked)
+                if plain is not None:
+                    return plain
         return self._below(asked)
+
+    def _asked(self, asked: Asked) -> Recommendations:
+        return self._loop.recommend(
+            asked.user_id, asked.k, asked.context, wishes=asked.wishes, session=asked.session
+        )
+
+    def _without_ranker(self, asked: Asked) -> Recommendations | None:
+        """Return what the blend alone says, None where there was no ranker or it fails as well."""
+        current = self._loop.live.last
+        if current is None or current.model.ordered(trees=False) is current.model:
+            return None
+        try:
+            return self._asked(replace(asked, wishes=replace(asked.wishes, ranked=False)))
+        except Exception as error:
+            logs.failure(error)
+            return None
 
     def _remember(self, asked: Asked, given: Recommendations) -> None:
         if asked.wishes != ANYTHING or asked.session is not None or not given.items:
