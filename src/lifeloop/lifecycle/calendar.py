@@ -219,6 +219,18 @@ def period_of(day: int, *, grain: Grain, week_start: Weekday = "monday") -> int:
     return moment.year * 12 + moment.month - 1
 
 
+def periods_of(
+    days: NDArray[np.int64], *, grain: Grain, week_start: Weekday = "monday"
+) -> NDArray[np.int64]:
+    """Return the index of the period of each day. [n] -> [n]."""
+    if grain == "day":
+        return days
+    if grain == "week":
+        return (days + _week_shift(week_start)) // 7
+    months = days.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
+    return months + 1970 * 12
+
+
 def first_day(period: int, *, grain: Grain, week_start: Weekday = "monday") -> int:
     """Return the first day number of a period index."""
     if grain == "day":

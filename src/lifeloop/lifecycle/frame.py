@@ -148,6 +148,14 @@ def collect(frame: Lazy) -> pl.DataFrame:
     return table.cast(wide) if wide else table  # type: ignore[arg-type]
 
 
+def kept(frame: Lazy) -> Lazy:
+    """Return a frame that several questions are asked of, computed once where that costs little.
+
+    On Polars it is computed here and now; another engine keeps it as a query of its own.
+    """
+    return frame.collect("polars").lazy() if frame.implementation.is_polars() else frame
+
+
 def distinct(frame: Lazy, columns: frozenset[str]) -> Lazy:
     """Return the events once each, by ``event_id`` where they have one.
 

@@ -6,7 +6,6 @@ from datetime import date, datetime
 from typing import Any, TypedDict
 
 import narwhals as nw
-import numpy as np
 import polars as pl
 from narwhals.typing import IntoFrame
 
@@ -21,6 +20,7 @@ from lifeloop.lifecycle.calendar import (
     first_day,
     number_of,
     period_of,
+    periods_of,
     with_period,
 )
 from lifeloop.lifecycle.frame import PASSIVE, Events, Lazy, Log, collect, read
@@ -173,8 +173,8 @@ class View:
 
     def periods_of(self, days: Long) -> Long:
         """Return the period index of each day number. [n] -> [n]."""
-        found, which = np.unique(days, return_inverse=True)
-        return np.array([self.period_of(int(d)) for d in found], dtype=np.int64)[which]
+        s = self.settings
+        return periods_of(days, grain=s.grain, week_start=s.week_start)
 
     def first_day(self, period: int) -> int:
         """Return the first day of a period."""

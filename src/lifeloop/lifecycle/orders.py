@@ -6,7 +6,7 @@ from typing import Any, Unpack
 import narwhals as nw
 import polars as pl
 
-from lifeloop.lifecycle.frame import Events, Lazy, collect
+from lifeloop.lifecycle.frame import Events, Lazy, collect, kept
 from lifeloop.lifecycle.money import MICRO
 from lifeloop.lifecycle.options import Options, View, opened
 from lifeloop.lifecycle.purchases import (
@@ -75,7 +75,8 @@ def orders(
     view = opened(events, options, needs=("value",))
     bought, back = tuple(order_types), tuple(refund_types)
     check_currency(view, bought, back)
-    table = view.with_period(order_table(view, bought, back)).filter(
+    every = kept(order_table(view, bought, back))
+    table = view.with_period(every).filter(
         nw.col("period") >= view.first, nw.col("period") <= view.last
     )
     if members:
@@ -97,7 +98,7 @@ def orders(
         .when(~some)
         .then(pl.lit("no order has a known value")),
     )
-    repeat = _repeat(view, bought, back, repeat_within_days)
+    repeat = _repeat(view, every, repeat_within_days)
     keys = [*view.by, "period"]
     filled = filled.join(repeat, on=keys, how="left", maintain_order="left")
     values = [
@@ -147,8 +148,8 @@ def _refund_cells(view: View, bought: Sequence[str], back: Sequence[str]) -> lis
     return [collect(frame).filter(window) for frame in (paid, lost)]
 
 
-def _repeat(view: View, bought: Sequence[str], back: Sequence[str], days: int) -> pl.DataFrame:
-    standing = order_table(view, bought, back).filter(nw.col("stands"))
+def _repeat(view: View, every: Lazy, days: int) -> pl.DataFrame:
+    standing = every.filter(nw.col("stands"))
     order_days = standing.group_by("user_id", *view.by, "day").agg()
     in_order: dict[str, Any] = {"order_by": "day"}
     second = order_days.with_columns(

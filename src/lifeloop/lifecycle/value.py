@@ -7,7 +7,7 @@ import narwhals as nw
 import polars as pl
 
 from lifeloop.errors import InputError
-from lifeloop.lifecycle.frame import Events, Lazy, collect
+from lifeloop.lifecycle.frame import Events, Lazy, collect, kept
 from lifeloop.lifecycle.money import MICRO
 from lifeloop.lifecycle.options import SMALL_CELL, Options, View, opened
 from lifeloop.lifecycle.purchases import check_currency, order_table
@@ -63,8 +63,8 @@ def observed_ltv(
     view = opened(events, options, needs=("value",))
     bought, back = tuple(order_types), tuple(refund_types)
     check_currency(view, bought, back)
-    table = order_table(view, bought, back)
-    people = _people(view, table, entry)
+    table = kept(order_table(view, bought, back))
+    people = kept(_people(view, table, entry))
     money = view.with_period(table.select("user_id", "net", "day"))
     money = money.group_by("user_id", "period").agg(net=nw.col("net").sum())
     earned = people.join(money, on="user_id", how="inner").filter(

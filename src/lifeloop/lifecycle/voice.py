@@ -1,13 +1,14 @@
 """What users say and whom they bring: satisfaction (CSAT, NPS) and referrals."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Unpack
 
 import narwhals as nw
 import polars as pl
 
 from lifeloop.lifecycle.coverage import FAR, covered, covering
-from lifeloop.lifecycle.frame import Events, Lazy, collect, distinct
+from lifeloop.lifecycle.frame import Events, Lazy, collect, distinct, kept
 from lifeloop.lifecycle.options import SMALL_CELL, Options, View, opened
 from lifeloop.lifecycle.rates import Z95, with_rate
 from lifeloop.lifecycle.tables import finished, members_of, on_grid
@@ -58,6 +59,8 @@ def satisfaction(
     """
     view = opened(events, options, needs=("rating",))
     kinds = {"csat": tuple(csat_types), "nps": tuple(nps_types)}
+    asked = kept(view.log.frame.filter(nw.col("type").is_in((*kinds["csat"], *kinds["nps"]))))
+    view = replace(view, log=replace(view.log, frame=asked))
     voices = nw.concat([_voices(view, types, scale) for scale, types in kinds.items()])
     if members:
         rows = covering(view, voices).rename({"label": "answer"})
