@@ -81,6 +81,9 @@ class Stages(_Strict):
     activates: tuple[str, ...] = Field((), description="the key actions")
     activate_times: int = Field(1, ge=1, description="how many key actions reach retention")
     activate_within_days: int = Field(14, ge=1, description="window W of the activation rate")
+    ends: tuple[str, ...] = Field(
+        (), description="event types that end a contract: churned from that day until active again"
+    )
     loyal_orders: int = Field(3, ge=1, description="orders that make a user loyal")
     active_within_days: int = Field(29, ge=1, description="a loyal user's longest silence")
     at_risk_gap_days: int = Field(21, ge=1, description="silence at risk, under 5 gaps known")
@@ -144,6 +147,7 @@ class Scenario(_Strict):
         named = {
             "stages.joins": self.stages.joins,
             "stages.activates": self.stages.activates,
+            "stages.ends": self.stages.ends,
             "recommend.consumes": self.recommend.consumes,
         }
         for key, types_ in named.items():

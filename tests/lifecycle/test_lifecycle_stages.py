@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from lifeloop.config import Scenario
 from lifeloop.contracts import UNTIMED, History
 from lifeloop.lifecycle import StageDefinitions, stage_of, stages
+from lifeloop.lifecycle.predictions import predicted
 
 START = date(2024, 1, 1)
 DEFINITIONS = StageDefinitions(
@@ -203,14 +204,47 @@ def _shown(rows: list[dict[str, Any]], day: int) -> str:
 
 
 @settings(max_examples=80, deadline=None)
-@given(drawn=USER_ROWS, today=st.integers(0, 130))
-def test_the_request_path_equals_the_set_path(drawn: list[dict[str, Any]], today: int) -> None:
+@given(
+    drawn=USER_ROWS,
+    today=st.integers(0, 130),
+    numbers=st.lists(
+        st.tuples(st.sampled_from([None, 0.3, 0.55, 0.7]), st.sampled_from([None, 0.0, 9.0])),
+        max_size=5,
+    ),
+)
+def test_the_request_path_equals_the_set_path(
+    drawn: list[dict[str, Any]], today: int, numbers: list[tuple[float | None, float | None]]
+) -> None:
     rows = expand("u", drawn)
+    predictions = pl.DataFrame(
+        {
+            "user_id": ["u"] * len(numbers),
+            "month": [START + timedelta(days=25 * k - 5) for k in range(len(numbers))],
+            "p_alive": [p for p, _ in numbers],
+            "predicted_value": [value for _, value in numbers],
+        },
+        schema={
+            "user_id": pl.String,
+            "month": pl.Date,
+            "p_alive": pl.Float64,
+            "predicted_value": pl.Float64,
+        },
+    )
     as_of_us = us(today, 13.0)
     one = stage_of(
-        history("u", rows), definitions=DEFINITIONS, as_of_us=as_of_us, log_start_us=us(0)
+        history("u", rows),
+        definitions=DEFINITIONS,
+        as_of_us=as_of_us,
+        log_start_us=us(0),
+        predictions=predicted(predictions),
     )
-    placed = stages(frame(rows), definitions=DEFINITIONS, as_of=as_of_us, log_start=START)
+    placed = stages(
+        frame(rows),
+        definitions=DEFINITIONS,
+        as_of=as_of_us,
+        log_start=START,
+        predictions=predictions,
+    )
     if placed.is_empty():
         assert one.rule in ("no_history", "no_timed_events")
         assert one.stage == "acquisition"

@@ -91,10 +91,8 @@ def day_table(
     """Return the user ids [U] (sorted) and their days; see ``predictions.predicted``."""
     table = day_frame(log, definitions)
     if predictions is not None:
-        table = _with_predictions(table, predictions, last_day=log.last_day)
+        table = with_predicted(table, predicted(predictions), last_day=log.last_day)
     table = table.sort("user_id", "day")
-    if predictions is not None:
-        table = table.with_columns(pl.col(COLUMNS).forward_fill().over("user_id"))
     users = table["user_id"]
     is_start = (users != users.shift()).fill_null(value=True).to_numpy()
     starts = np.append(np.flatnonzero(is_start), len(table))
@@ -143,22 +141,24 @@ def table_of(rows: pl.DataFrame, starts: Long) -> DayTable:
     )
 
 
-def _with_predictions(
-    table: pl.DataFrame, predictions: IntoFrame, *, last_day: int
-) -> pl.DataFrame:
-    # A prediction is a day of its own on which nothing else happens. One from before the user
-    # was first seen holds from then on.
+def with_predicted(table: pl.DataFrame, known: pl.DataFrame, *, last_day: int) -> pl.DataFrame:
+    """Return ``day_frame`` rows with what was predicted (``predictions.predicted``) put in.
+
+    A prediction is a day of its own on which nothing else happens, and holds until the next. One
+    from before the user was first seen holds from then on.
+    """
     first = table.group_by("user_id").agg(_first=pl.col("day").min())
-    known = predicted(predictions).with_columns(pl.col("day").cast(DAY_SCHEMA["day"]))
+    known = known.with_columns(pl.col("day").cast(DAY_SCHEMA["day"]))
     known = known.join(first, on="user_id", how="inner")
     known = known.filter(pl.col("day") <= last_day).sort("user_id", "day")
     known = known.with_columns(day=pl.max_horizontal("day", "_first"))
     known = known.unique(["user_id", "day"], keep="last", maintain_order=True).drop("_first")
     both = table.join(known, on=["user_id", "day"], how="full", coalesce=True)
-    return both.with_columns(
+    filled = both.with_columns(
         pl.col("active", "joined", "ended").fill_null(value=False),
         pl.col("keys", "d_orders").fill_null(0),
-    )
+    ).sort("user_id", "day")
+    return filled.with_columns(pl.col(COLUMNS).forward_fill().over("user_id"))
 
 
 def _rare(d: StageDefinitions) -> dict[str, tuple[str, ...]]:

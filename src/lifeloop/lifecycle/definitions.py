@@ -36,7 +36,7 @@ class StageDefinitions:
     burn_in_days: int = 28
 
     @classmethod
-    def of(cls, scenario: Scenario, *, ends: tuple[str, ...] = ()) -> "StageDefinitions":
+    def of(cls, scenario: Scenario) -> "StageDefinitions":
         """Return the definitions that a scenario declares."""
         s = scenario.stages
         return cls(
@@ -47,7 +47,7 @@ class StageDefinitions:
             orders=scenario.order_types,
             refunds=scenario.refund_types,
             passive=scenario.passive_types,
-            ends=ends,
+            ends=s.ends,
             loyal_orders=s.loyal_orders,
             active_within_days=s.active_within_days,
             at_risk_gap_days=s.at_risk_gap_days,

@@ -3,14 +3,16 @@
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from lifeloop.contracts import UNTIMED, History, Int, Long, StageResult
 from lifeloop.lifecycle.activity import STATES, state_codes
 from lifeloop.lifecycle.calendar import date_of, day_of, days_of
-from lifeloop.lifecycle.daytable import DayTable
+from lifeloop.lifecycle.daytable import DAY_SCHEMA, DayTable, table_of, with_predicted
 from lifeloop.lifecycle.definitions import OVERLAYS, PRODUCT_STAGES, StageDefinitions
 from lifeloop.lifecycle.money import LIMIT, MICRO
 from lifeloop.lifecycle.path import MIN_GAPS, NEVER, path
+from lifeloop.lifecycle.predictions import P_ENTER, P_LEAVE
 from lifeloop.lifecycle.stages import last_stretch
 
 
@@ -21,6 +23,7 @@ def stage_of(
     zone: str = "UTC",
     as_of_us: int,
     log_start_us: int | None = None,
+    predictions: pl.DataFrame | None = None,
 ) -> StageResult:
     """Return where one user stands just before ``as_of_us``: the rules of ``stages``, in < 1 ms.
 
@@ -38,6 +41,9 @@ def stage_of(
     log_start_us : int, optional
         The log's first event time: who was first seen within the burn-in after it is
         ``existing``. None: nobody is.
+    predictions : polars.DataFrame, optional
+        What ``predictions.predicted`` says of this user: the percentile behind ``value_high`` is
+        one of all users, so it cannot be found here.
 
     Returns
     -------
@@ -52,6 +58,8 @@ def stage_of(
         return _nothing(history, date_of(today).isoformat())
     d = definitions
     table = _day_table(history, rows, d, zone)
+    if predictions is not None:
+        table = _foretold(table, predictions, last_day=today)
     f, p = path(table, d, last_day=today)
     at = len(table) - 1
     has_active = bool(f.last_active[at] > -NEVER)
@@ -97,6 +105,7 @@ def stage_of(
             gap=gap,
             contract_end=churned_on if contract else None,
             back=int(f.resurrected_on[at]),
+            p_alive=round(float(f.p_alive[at]), 3),
         ),
         existing=existing,
         gap_days=gap,
@@ -112,6 +121,7 @@ def rule_text(
     gap: int | None,
     contract_end: int | None,
     back: int,
+    p_alive: float,
 ) -> str:
     """Return the rule that decides the shown stage, with its numbers."""
     orders, own, limit = facts["orders"], facts["own_gaps"], facts["at_risk_after_days"]
@@ -122,9 +132,13 @@ def rule_text(
     if stage == "resurrected":
         return f"came_back: on {date_of(back).isoformat()}, shown {d.resurrected_days} days"
     if stage == "at_risk":
+        if gap is not None and gap <= limit:
+            return f"p_alive: {p_alive} below {P_ENTER}, until above {P_LEAVE}"
         if own >= MIN_GAPS:
             return f"silent_own: {gap} > {limit} days, of {own} own gaps"
         return f"silent: {gap} > {limit} days"
+    if stage == "loyalty" and orders < d.loyal_orders:
+        return f"predicted_value: in the top tenth, silent {gap} <= {d.active_within_days} days"
     if stage == "loyalty":
         return f"orders: {orders} >= {d.loyal_orders}, silent {gap} <= {d.active_within_days} days"
     if stage == "conversion":
@@ -179,6 +193,13 @@ def _meaning(kind: str, d: StageDefinitions) -> tuple[int, int, int, int, int]:
     """Return active, joins, activates, ends (0 or 1) and 1 for an order line, -1 for a refund."""
     line = -1 if kind in d.refunds else int(kind in d.orders)
     return (kind not in d.passive, kind in d.joins, kind in d.activates, kind in d.ends, line)
+
+
+def _foretold(table: DayTable, predictions: pl.DataFrame, *, last_day: int) -> DayTable:
+    rows = pl.DataFrame({name: getattr(table, name) for name in DAY_SCHEMA}, schema=DAY_SCHEMA)
+    known = predictions.with_columns(user_id=pl.lit(""))
+    both = with_predicted(rows.with_columns(user_id=pl.lit("")), known, last_day=last_day)
+    return table_of(both, np.array([0, len(both)]))
 
 
 def _order_changes(history: History, rows: Long, days: Long, signs: Long, n: int) -> Int:
