@@ -126,6 +126,19 @@ class Models(_Strict):
     seed: int = Field(0, ge=0, description="seed of everything random")
 
 
+class Storage(_Strict):
+    """Where history is kept, and for how long."""
+
+    lake: str = Field(
+        "lake", description="folder (in the project) or fsspec URL of the Parquet lake"
+    )
+    keep_events_days: float | None = Field(
+        None, gt=0, description="`lifeloop retention` removes events older than this; null: never"
+    )
+    keep_decisions_days: float | None = Field(None, gt=0, description="the same for logged slates")
+    keep_quarantine_days: float | None = Field(None, gt=0, description="the same for refused rows")
+
+
 class Scenario(_Strict):
     """One business, as data. See ``Scenario.load``."""
 
@@ -140,6 +153,7 @@ class Scenario(_Strict):
     models: Models = Models()
     intake: Intake = Intake()
     clean: Clean = Clean()
+    storage: Storage = Storage()
 
     @model_validator(mode="after")
     def _names_known_events(self) -> "Scenario":

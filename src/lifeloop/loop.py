@@ -19,6 +19,7 @@ from lifeloop.contracts import (
     History,
     IdentityReport,
     IngestReport,
+    Lake,
     Prediction,
     Progress,
     Recommendation,
@@ -227,7 +228,17 @@ class Lifeloop:
 
     def erase(self, user_id: str) -> ErasureReport:
         """Remove a person with every alias, for good: whatever comes of them is refused."""
-        return self.store.erase(user_id, at_us=self._clock())
+        report = self.store.erase(user_id, at_us=self._clock())
+        lake = self.lake()
+        if lake.status().files:
+            lake.extend()
+        return report
+
+    def lake(self) -> Lake:
+        """Return the lake: the whole history as Parquet, by local day."""
+        where = self.scenario.storage.lake
+        url = where if "://" in where else str(self.home / where)
+        return self.store.lake(url, zone=self.scenario.locale.zone)
 
     def export_user(self, user_id: str) -> dict[str, Any]:
         """Return everything that is held about a person, as plain JSON."""

@@ -7,6 +7,7 @@ import pytest
 from lifeloop.testing.postgres import own_schema, postgres_server
 from lifeloop.testing.sharing_suite import SharingContract
 from lifeloop.testing.store_suite import StoreContract
+from lifeloop.testing.store_suite_lake import LakeContract
 from lifeloop.testing.store_suite_people import PeopleContract
 
 pytestmark = pytest.mark.extras
@@ -33,6 +34,13 @@ class TestPostgresPeople(PeopleContract):
 
 
 class TestPostgresSharing(SharingContract):
+    @pytest.fixture
+    def store_url(self, server: str) -> Iterator[str]:
+        with own_schema(server) as url:
+            yield url
+
+
+class TestPostgresLake(LakeContract):
     @pytest.fixture
     def store_url(self, server: str) -> Iterator[str]:
         with own_schema(server) as url:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from lifeloop.testing.store_suite import StoreContract
+from lifeloop.testing.store_suite_lake import LakeContract
 from lifeloop.testing.store_suite_people import PeopleContract
 
 
@@ -17,6 +18,12 @@ class TestSqlite(StoreContract):
 
 
 class TestSqlitePeople(PeopleContract):
+    @pytest.fixture
+    def store_url(self, tmp_path: Path) -> str:
+        return f"sqlite:///{tmp_path / 'store.db'}"
+
+
+class TestSqliteLake(LakeContract):
     @pytest.fixture
     def store_url(self, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'store.db'}"

@@ -6,6 +6,7 @@ from lifeloop.cli import (
     cleaning,
     data,
     evaluation,
+    lake,
     lifecycle,
     models,
     people,
@@ -28,6 +29,7 @@ imports = typer.Typer(
     no_args_is_help=True,
 )
 quarantine = typer.Typer(help="Look at refused rows, and try them again.", no_args_is_help=True)
+lakes = typer.Typer(help="Keep the whole history as Parquet files, by local day.")
 bundles = typer.Typer(help="List, activate or roll back model bundles.", no_args_is_help=True)
 accounts = typer.Typer(help="Who may sign in to the dashboard.", no_args_is_help=True)
 keys = typer.Typer(help="Make, list, rotate or revoke API keys.", no_args_is_help=True)
@@ -45,6 +47,12 @@ app.add_typer(imports, name="import")
 app.command("clean")(cleaning.clean)
 app.command("pseudonym")(data.pseudonym)
 app.command("identify")(data.identify)
+lakes.command("extend")(lake.extend)
+lakes.command("compact")(lake.compact)
+lakes.command("status")(lake.status)
+lakes.command("rebuild")(lake.rebuild)
+lakes.command("snapshot")(lake.snapshot)
+app.add_typer(lakes, name="lake")
 app.command("audit")(people_data.audit)
 app.command("export")(people_data.export)
 app.command("erase")(people_data.erase)

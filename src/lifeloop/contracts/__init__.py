@@ -25,7 +25,7 @@ from lifeloop.contracts.models import (
     TrainData,
 )
 from lifeloop.contracts.policy import Decision, PolicyState, Slate
-from lifeloop.contracts.store import Head, Kept, Store
+from lifeloop.contracts.store import Head, Kept, Lake, LakeReport, Store
 from lifeloop.contracts.tables import Column, ColumnKind, Table
 from lifeloop.contracts.words import UNTIMED, Bool, Double, Float, Int, Long, Progress, silent
 from lifeloop.events.records import QuarantinedRow
@@ -52,6 +52,8 @@ __all__ = [
     "IngestReport",
     "Int",
     "Kept",
+    "Lake",
+    "LakeReport",
     "Long",
     "PolicyState",
     "Prediction",

@@ -53,6 +53,42 @@ class Kept(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class LakeReport:
+    """Where the lake stands, and what the call did to it."""
+
+    seq: int
+    behind: int
+    files: int
+    rows: int
+    written: int = 0
+    rewritten: int = 0
+
+
+class Lake(Protocol):
+    """Everything the store learned as Parquet files, by local day."""
+
+    def status(self) -> LakeReport:
+        """Return where the lake stands; ``behind`` counts numbers it has not followed."""
+        ...
+
+    def extend(self) -> LakeReport:
+        """Follow the store to its newest number, and apply what was removed from it since."""
+        ...
+
+    def compact(self) -> LakeReport:
+        """Merge the files of each day into one."""
+        ...
+
+    def rebuild(self) -> LakeReport:
+        """Write the lake anew from the store."""
+        ...
+
+    def snapshot(self, *, as_of_us: int | None = None, seq: int | None = None) -> Snapshot:
+        """Return what ``Store.snapshot`` returns, from the files alone."""
+        ...
+
+
 @runtime_checkable
 class Store(Protocol):
     """The system of record. Writes are durable and idempotent; reads never write."""
@@ -154,6 +190,10 @@ class Store(Protocol):
 
     def held(self, user_id: str) -> dict[str, Any]:
         """Return everything that is held about a person, as plain JSON."""
+        ...
+
+    def lake(self, url: str, *, zone: str) -> Lake:
+        """Return the lake of this store at a folder or fsspec URL; ``zone`` says its days."""
         ...
 
     def quarantine(self, rows: Sequence[QuarantinedRow], *, received_us: int) -> None:

@@ -63,7 +63,11 @@ def resolved(backend: Backend, frame: pl.DataFrame, *, seq: int) -> pl.DataFrame
         return frame
     schema = {"anonymous_id": pl.String, "linked": pl.String}
     query = sa.select(links.c.anonymous_id, links.c.user_id.label("linked"))
-    known = backend.frame(query.where(links.c.seq <= seq), schema)
+    return named(frame, backend.frame(query.where(links.c.seq <= seq), schema))
+
+
+def named(frame: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """Return the events with ``user_id`` as the links ``anonymous_id``, ``linked`` say."""
     person = pl.coalesce("user_id", "linked", pl.lit(ANONYMOUS_PREFIX) + pl.col("anonymous_id"))
     return frame.join(known, on="anonymous_id", how="left").select(
         pl.col(name) if name != "user_id" else person.alias("user_id") for name in frame.columns

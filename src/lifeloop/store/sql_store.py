@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import sqlalchemy as sa
@@ -48,6 +48,9 @@ _HEAD = sa.select(
     registry.newest_activation().label("bundle"),
     versions.newest_item().label("items_seq"),
 )
+
+if TYPE_CHECKING:
+    from lifeloop.store.lake import Lake
 
 
 class SqlStore:
@@ -188,6 +191,12 @@ class SqlStore:
     def held(self, user_id: str) -> dict[str, Any]:
         """Return everything that is held about a person, as plain JSON."""
         return held_about(self._backend, user_id)
+
+    def lake(self, url: str, *, zone: str) -> "Lake":
+        """Return the lake of this store at a folder or fsspec URL; ``zone`` says its days."""
+        from lifeloop.store.lake import Lake  # and with it fsspec, which few stores need
+
+        return Lake(self._backend, url, zone=zone)
 
     def log_decision(self, decision: Decision) -> None:
         """Log one slate; durable before it returns."""
