@@ -7,7 +7,7 @@ from time import time_ns
 from types import TracebackType
 from typing import Any, Self
 
-from lifeloop import answer, cleaning, intake, learn, overview, request, tables
+from lifeloop import answer, cleaning, custody, intake, learn, overview, request, tables
 from lifeloop.arrival import opened_preset
 from lifeloop.config import Scenario
 from lifeloop.contracts import (
@@ -228,21 +228,11 @@ class Lifeloop:
 
     def erase(self, user_id: str) -> ErasureReport:
         """Remove a person with every alias, for good: whatever comes of them is refused."""
-        report = self.store.erase(user_id, at_us=self._clock())
-        lake = self.lake()
-        if lake.status().files:
-            lake.extend()
-        return report
+        return custody.erase(self.store, self.lake(), user_id, at_us=self._clock())
 
     def lake(self) -> Lake:
         """Return the lake: the whole history as Parquet, by local day."""
-        where = self.scenario.storage.lake
-        url = where if "://" in where else str(self.home / where)
-        return self.store.lake(url, zone=self.scenario.locale.zone)
-
-    def export_user(self, user_id: str) -> dict[str, Any]:
-        """Return everything that is held about a person, as plain JSON."""
-        return self.store.held(user_id)
+        return custody.lake_of(self.store, self.scenario, self.home)
 
     def retry_quarantine(
         self, *, mapping: Mapping[str, str] | None = None, zone: str | None = None

@@ -39,7 +39,7 @@ def export(
 ) -> None:
     """Write everything that is held about a person as JSON."""
     with opened(folder, as_json=as_json) as loop:
-        held = loop.export_user(user_id)
+        held = loop.store.held(user_id)
     if into is None:
         print_json(held)
         return
