@@ -165,7 +165,7 @@ def remove_items(service: Open, ids: Ids) -> Response:
 @router.get("/users/{user_id:id}/export", tags=["users"], dependencies=[needs("admin")])
 def export_user(service: Open, user_id: Id) -> Response:
     """Return everything that is held about a person."""
-    return service.json(service.loop.export_user(user_id))
+    return service.json(service.loop.store.held(user_id))
 
 
 @router.get("/users/{user_id:id}", tags=["users"], dependencies=[needs("read")], responses=_GONE)
