@@ -18,7 +18,7 @@ from lifeloop.serve import ServeSettings, body
 from lifeloop.serve.problems import Problem
 from lifeloop.testing.served import Asking
 
-ROUNDS = int(os.environ.get("LIFELOOP_FUZZ", "2000"))
+ROUNDS = int(os.environ.get("LIFELOOP_FUZZ", "800"))
 """Malformed bodies; `make chaos` sends 100,000."""
 
 
