@@ -59,7 +59,8 @@ test-extras: $(VENV)/.dev $(VENV)/.extras ## every extra and real server
 
 bench: $(VENV)/.demo $(VENV)/.dev ## speed of import, of one recommendation, of the lifecycle at 20M events
 	$(BIN)/python -m benchmarks.spine
-	$(BIN)/python -m benchmarks.lifecycle --events 2000000
+	$(BIN)/python -m benchmarks.lifecycle --events 2000000 --alone
+	$(BIN)/python -m benchmarks.lifecycle --events 20000000 --alone
 	$(BIN)/python -m benchmarks.lifecycle --events 20000000
 
 bench-serve: $(VENV)/.demo $(VENV)/.extras ## the service under load (needs wrk and PostgreSQL)

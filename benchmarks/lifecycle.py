@@ -1,8 +1,8 @@
 """Speed of the lifecycle functions against the same tables by hand (Polars) and in DuckDB SQL.
 
-``python -m benchmarks.lifecycle [--events N] [--only NAME,NAME] [--repeat K]`` prints JSON and
-keeps it under ``.bench/``. Every ratio is of two times in one run, the best of K each, taken in
-turns; equal numbers are asserted for growth accounting and retention before anything is timed.
+``python -m benchmarks.lifecycle [--events N] [--only NAME,NAME] [--repeat K] [--alone]`` prints
+JSON and keeps it under ``.bench/``. Every ratio is of two times in one run, the best of K each,
+taken in turns; equal numbers are asserted for growth accounting and retention before any timing.
 """
 
 import argparse
@@ -123,15 +123,25 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=20_000_000)
     parser.add_argument("--only", default="")
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--alone", action="store_true", help="no comparisons: time and memory")
     asked = parser.parse_args()
     names = [n for n in asked.only.split(",") if n] or [*OURS, "daily"]
     events = pl.read_parquet(log_file(asked.events, folder=FOLDER))
+    names_of_tables = [n for n in names if n in OURS]
+    if asked.alone:
+        tables: dict[str, Any] = {
+            name: {"seconds": round(timed(lambda n=name: OURS[n](events)), 3)}  # type: ignore[misc]
+            for name in names_of_tables
+        }
+    else:
+        tables = bench_tables(events, names_of_tables, asked.repeat)
     result: dict[str, Any] = {
         "events": events.height,
         "users": events["user_id"].n_unique(),
         "seed": SEED,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "tables": bench_tables(events, [n for n in names if n in OURS], asked.repeat),
+        "tables": tables,
+        "total_s": round(sum(row["seconds"] for row in tables.values()), 2),
     }
     if "daily" in names:
         result["daily"] = bench_daily(events)

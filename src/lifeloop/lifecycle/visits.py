@@ -9,7 +9,7 @@ import polars as pl
 from lifeloop.contracts import Long
 from lifeloop.errors import InputError
 from lifeloop.lifecycle.calendar import days_of
-from lifeloop.lifecycle.frame import Events, collect, distinct
+from lifeloop.lifecycle.frame import Events, Lazy, collect, distinct, kept
 from lifeloop.lifecycle.options import Options, View, opened
 from lifeloop.lifecycle.rates import with_rate
 from lifeloop.lifecycle.tables import finished, on_grid
@@ -120,10 +120,34 @@ def traffic(
         return rows.select(*view.by, "period", "user_id").sort(*view.by, "period", "user_id")
     keys = [*view.by, "period"]
     visitors = collect(people.group_by(*keys).agg(visitors=nw.len()))
-    started = session_rows(view, gap_minutes).group_by(keys).agg(sessions=pl.len().cast(pl.Int64))
+    started = _started(view, gap_minutes)
     cells = visitors.join(started, on=keys, how="full", coalesce=True)
     table = on_grid(view, cells).with_columns(pl.col("visitors", "sessions").fill_null(0))
     return finished(view, table, ["visitors", "sessions"], users=pl.col("visitors"))
+
+
+def _started(view: View, gap_minutes: float) -> pl.DataFrame:
+    # Sessions by period: openings, counted where the events are, and what a day's length cuts off.
+    gap_us, longest_us = _limits(gap_minutes)
+    edges, keys = kept(_edges(view, gap_us)), [*view.by, "period"]
+    opened_at = view.with_period(edges.filter(nw.col("opens")))
+    cells = [collect(opened_at.group_by(*keys).agg(sessions=nw.len()))]
+    long = collect(edges.filter(~(nw.col("opens") & nw.col("closes"))))
+    rows = _paired(long, ["user_id", *view.by])
+    tall = rows.filter(pl.col("end_us") - pl.col("start_us") >= longest_us)
+    if not tall.is_empty():
+        more = _cut(view, tall, longest_us).join(tall, on=["user_id", "start_us"], how="anti")
+        periods = view.periods_of(days_of(more["start_us"].to_numpy(), view.log.zone))
+        dated = more.with_columns(period=pl.Series(periods, dtype=pl.Int64))
+        cells.append(dated.group_by(keys).agg(sessions=pl.len().cast(pl.Int64)))
+    found = pl.concat(cells).group_by(keys).agg(pl.col("sessions").sum())
+    return found.filter(pl.col("period") >= view.first, pl.col("period") <= view.last)
+
+
+def _limits(gap_minutes: float) -> tuple[int, int]:
+    if not 0 < gap_minutes <= LONGEST_HOURS * 60:
+        raise InputError("gap_minutes is out of range", got=gap_minutes, allowed="above 0, to 1440")
+    return round(gap_minutes * MINUTE_US), round(LONGEST_HOURS * 60 * MINUTE_US)
 
 
 def session_rows(view: View, gap_minutes: float, *, counted: bool = False) -> pl.DataFrame:
@@ -139,10 +163,8 @@ def session_rows(view: View, gap_minutes: float, *, counted: bool = False) -> pl
     polars.DataFrame
         user_id, ``by``, start_us, length_s, period (index)(, events).
     """
-    if not 0 < gap_minutes <= LONGEST_HOURS * 60:
-        raise InputError("gap_minutes is out of range", got=gap_minutes, allowed="above 0, to 1440")
-    gap_us, longest_us = round(gap_minutes * MINUTE_US), round(LONGEST_HOURS * 60 * MINUTE_US)
-    rows = _paired(_edges(view, gap_us), ["user_id", *view.by])
+    gap_us, longest_us = _limits(gap_minutes)
+    rows = _paired(collect(_edges(view, gap_us)), ["user_id", *view.by])
     tall = rows.filter(pl.col("end_us") - pl.col("start_us") >= longest_us)
     if not tall.is_empty():
         rest = rows.filter(pl.col("end_us") - pl.col("start_us") < longest_us)
@@ -158,10 +180,10 @@ def session_rows(view: View, gap_minutes: float, *, counted: bool = False) -> pl
     return shown.drop("end_us")
 
 
-def _edges(view: View, gap_us: int) -> pl.DataFrame:
+def _edges(view: View, gap_us: int) -> Lazy:
     # Events that open or close a session. Of several at one instant some row does, whichever.
     in_order: dict[str, Any] = {"order_by": "t_us"}
-    t_us, acts = nw.col("t_us"), view.active().select("user_id", *view.by, "t_us")
+    t_us, acts = nw.col("t_us"), view.active().select("user_id", *view.by, "t_us", "day")
     known = acts.with_columns(
         before=t_us.shift(1).over("user_id", **in_order),
         after=t_us.shift(-1).over("user_id", **in_order),
@@ -170,7 +192,7 @@ def _edges(view: View, gap_us: int) -> pl.DataFrame:
         opens=(t_us - nw.col("before") >= gap_us).fill_null(value=True),
         closes=(nw.col("after") - t_us >= gap_us).fill_null(value=True),
     ).filter(nw.col("opens") | nw.col("closes"))
-    return collect(edges.select("user_id", *view.by, "t_us", "opens", "closes"))
+    return edges.select("user_id", *view.by, "t_us", "day", "opens", "closes")
 
 
 def _paired(edges: pl.DataFrame, keys: list[str]) -> pl.DataFrame:

@@ -1,0 +1,104 @@
+"""Logs that break other systems: no user, one instant, far years, one user with everything."""
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lifeloop import lifecycle as lc
+
+DAY_US = 86_400_000_000
+D = lc.StageDefinitions(joins=("sign_up",), activates=("cart",))
+RATES: dict[str, Any] = {
+    "signup_conversion": lc.signup_conversion,
+    "activation": lambda e, **o: lc.activation(e, activates=["cart"], **o),
+    "conversion": lc.conversion,
+    "retention": lc.retention,
+    "referrals": lambda e, **o: lc.referrals(e, activates=["cart"], **o),
+}
+
+
+def visits(users: list[str | None], t_us: list[int]) -> pl.DataFrame:
+    return pl.DataFrame(
+        {"user_id": users, "t_us": t_us, "type": ["visit"] * len(users)},
+        schema={"user_id": pl.String, "t_us": pl.Int64, "type": pl.String},
+    ).with_columns(referrer_id=pl.lit(None, dtype=pl.String))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from(["day", "week", "month"]))
+def test_traffic_and_sessions_count_the_same_sessions(seed: int, grain: Any) -> None:
+    rng = np.random.default_rng(seed)
+    often = np.arange(0, 5 * 86_400, 600 + seed % 1300)  # never pauses: cut after each 24 h
+    t_s = np.concatenate([rng.integers(0, 20 * 86_400, 300), often])
+    users = [f"u{k}" for k in rng.integers(0, 4, 300)] + ["tall"] * len(often)
+    events = visits(list(users), (t_s * 1_000_000).tolist())
+    traffic = lc.traffic(events, grain=grain, zone="US/Pacific")
+    sessions = lc.sessions(events, grain=grain, zone="US/Pacific")
+    assert traffic["sessions"].to_list() == sessions["sessions"].to_list()
+
+
+def test_events_without_a_user_are_nobody() -> None:
+    some = visits(["a", None, None, "b"], [0, 1, DAY_US, DAY_US])
+    want = visits(["a", "b"], [0, DAY_US])
+    for function in (lc.active_users, lc.growth_accounting, lc.traffic, lc.activity_states):
+        assert function(some).equals(function(want))
+    assert lc.stages(some, definitions=D)["user_id"].to_list() == ["a", "b"]
+    nobody = visits([None, None], [0, DAY_US])
+    assert lc.active_users(nobody).is_empty()
+    assert lc.stages(nobody, definitions=D).is_empty()
+
+
+def test_everybody_at_one_instant_is_new_once_in_one_session_each() -> None:
+    events = visits([f"u{k % 7}" for k in range(50)], [5 * DAY_US] * 50)
+    (flow,) = lc.growth_accounting(events).rows(named=True)
+    assert (flow["new"], flow["returning"], flow["resurrecting"], flow["dormant"]) == (7, 0, 0, 0)
+    (visit,) = lc.sessions(events).rows(named=True)
+    assert (visit["sessions"], visit["zero_length"], visit["length_mean_s"]) == (7, 7, 0.0)
+    assert visit["length_mean_nonzero_s"] is None
+    (active,) = lc.active_users(events).rows(named=True)
+    assert (active["dau"], active["wau"], active["mau"]) == (7, 7, 7)
+    assert active["stickiness"] == pytest.approx(1 / 30)
+
+
+def test_a_user_of_1969_comes_back_in_2101() -> None:
+    far = [int(datetime(y, 7, 1, tzinfo=UTC).timestamp()) * 1_000_000 for y in (1969, 2101)]
+    events = visits(["a", "a"], far)
+    as_of = datetime(2101, 9, 1, tzinfo=UTC)
+    flows = lc.growth_accounting(events, grain="month", as_of=as_of)
+    at = {row["period"]: row for row in flows.iter_rows(named=True)}
+    assert at[date(1969, 7, 1)]["new"] == 1
+    assert at[date(1969, 8, 1)]["dormant"] == -1
+    assert at[date(2101, 7, 1)]["resurrecting"] == 1
+    assert flows["new"].sum() == 1
+    (place,) = lc.stages(events, definitions=D, as_of=as_of).rows(named=True)
+    assert (place["first_seen"], place["stage"]) == (date(1969, 7, 1), "churned")
+
+
+@pytest.mark.parametrize("name", sorted(RATES))
+def test_an_empty_period_has_no_rate_and_says_why(name: str) -> None:
+    events = visits(["a", "b"], [100 * DAY_US, 101 * DAY_US])
+    window = {"start": date(1970, 1, 5), "end": date(1970, 1, 7)}
+    table = RATES[name](events, **window)
+    assert table.height > 0
+    assert table["n"].sum() == 0
+    assert table["rate"].null_count() == table["reason"].count() == table.height
+
+
+@pytest.mark.extras
+@pytest.mark.slow
+def test_ten_million_events_of_one_user() -> None:
+    n = 10_000_000
+    t_us = pl.int_range(0, n, eager=True) * (300 * DAY_US // n)
+    events = pl.select(user_id=pl.lit("u").repeat_by(1).explode()).join(
+        pl.DataFrame({"t_us": t_us}), how="cross"
+    ).with_columns(type=pl.lit("visit"))  # fmt: skip
+    flows = lc.growth_accounting(events)
+    assert (flows["new"].sum(), flows["returning"].sum(), flows.height) == (1, 299, 300)
+    assert lc.sessions(events)["sessions"].sum() == 300  # a session ends after 24 h
+    assert lc.active_users(events)["mau"].to_list()[-1] == 1
+    assert lc.stages(events, definitions=D).height == 1
