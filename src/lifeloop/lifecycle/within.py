@@ -40,25 +40,25 @@ def within_table(
         raise InputError("within_days is negative", got=within_days)
     newest = view.last_complete_day
     done = (~nw.col("done").is_null()) & (nw.col("done") <= nw.col("day") + within_days)
-    status = (
-        nw.when(nw.col("day") + within_days > newest)
-        .then(nw.lit("waiting"))
-        .otherwise(nw.when(done).then(nw.lit("converted")).otherwise(nw.lit("not_converted")))
-    )
-    rows = view.with_period(people.with_columns(status=status)).filter(
+    over = nw.col("day") + within_days <= newest
+    rows = view.with_period(people.with_columns(over=over, hit=over & done)).filter(
         nw.col("period") >= view.first, nw.col("period") <= view.last
     )
     if members:
-        return members_of(view, collect(rows), label="status")
-    cells = collect(rows.group_by(*view.by, "period", "status").agg(users=nw.len()))
-    counts = cells.group_by(*view.by, "period").agg(
-        pl.col("users").sum().cast(pl.Int64),
-        pl.col("users").filter(pl.col("status") != "waiting").sum().cast(pl.Int64).alias("n"),
-        pl.col("users")
-        .filter(pl.col("status") == "converted")
-        .sum()
-        .cast(pl.Int64)
-        .alias("converted"),
+        status = (
+            nw.when(~nw.col("over"))
+            .then(nw.lit("waiting"))
+            .otherwise(
+                nw.when(nw.col("hit")).then(nw.lit("converted")).otherwise(nw.lit("not_converted"))
+            )
+        )
+        return members_of(view, collect(rows.with_columns(status=status)), label="status")
+    counts = collect(
+        rows.group_by(*view.by, "period").agg(
+            users=nw.len(),
+            n=nw.col("over").cast(nw.Int64).sum(),
+            converted=nw.col("hit").cast(nw.Int64).sum(),
+        )
     )
     table = on_grid(view, counts)
     table = table.with_columns(pl.col("users", "n", "converted").fill_null(0))
