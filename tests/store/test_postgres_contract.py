@@ -1,12 +1,14 @@
 """PostgreSQL keeps the contract of a store, on a real server."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from lifeloop.testing.postgres import own_schema, postgres_server
 from lifeloop.testing.sharing_suite import SharingContract
 from lifeloop.testing.store_suite import StoreContract
+from lifeloop.testing.store_suite_backup import BackupContract, NewUrl
 from lifeloop.testing.store_suite_lake import LakeContract
 from lifeloop.testing.store_suite_people import PeopleContract
 
@@ -45,3 +47,10 @@ class TestPostgresLake(LakeContract):
     def store_url(self, server: str) -> Iterator[str]:
         with own_schema(server) as url:
             yield url
+
+
+class TestPostgresBackup(BackupContract):
+    @pytest.fixture
+    def new_url(self, server: str) -> Iterator[NewUrl]:
+        with ExitStack() as schemas:
+            yield lambda: schemas.enter_context(own_schema(server))

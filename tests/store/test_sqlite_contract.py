@@ -1,10 +1,12 @@
 """SQLite keeps the contract of a store."""
 
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from lifeloop.testing.store_suite import StoreContract
+from lifeloop.testing.store_suite_backup import BackupContract, NewUrl
 from lifeloop.testing.store_suite_lake import LakeContract
 from lifeloop.testing.store_suite_people import PeopleContract
 
@@ -27,3 +29,10 @@ class TestSqliteLake(LakeContract):
     @pytest.fixture
     def store_url(self, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'store.db'}"
+
+
+class TestSqliteBackup(BackupContract):
+    @pytest.fixture
+    def new_url(self, tmp_path: Path) -> NewUrl:
+        numbers = count()
+        return lambda: f"sqlite:///{tmp_path / f'store{next(numbers)}.db'}"

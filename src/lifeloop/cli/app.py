@@ -3,6 +3,7 @@
 import typer
 
 from lifeloop.cli import (
+    backup,
     cleaning,
     data,
     evaluation,
@@ -53,6 +54,8 @@ lakes.command("status")(lake.status)
 lakes.command("rebuild")(lake.rebuild)
 lakes.command("snapshot")(lake.snapshot)
 app.add_typer(lakes, name="lake")
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.command("audit")(people_data.audit)
 app.command("export")(people_data.export)
 app.command("erase")(people_data.erase)

@@ -28,7 +28,7 @@ def erase(
         print_json(report)
         return
     out.print(table("erased", ["", ""], [[name, n] for name, n in report.items()]))
-    out.print("· backups made before still hold this person; restoring one erases them again")
+    out.print("· backups made before still hold this person: replace them by a new one")
 
 
 def export(

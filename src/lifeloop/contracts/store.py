@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import polars as pl
@@ -190,6 +191,14 @@ class Store(Protocol):
 
     def held(self, user_id: str) -> dict[str, Any]:
         """Return everything that is held about a person, as plain JSON."""
+        ...
+
+    def backup(self, path: Path, *, files: Mapping[str, Path] | None = None) -> dict[str, Any]:
+        """Write one moment of the store, and ``files`` beside it, to one file."""
+        ...
+
+    def restore(self, path: Path) -> dict[str, Any]:
+        """Put the rows of a backup into this store, which must be empty; all or none."""
         ...
 
     def lake(self, url: str, *, zone: str) -> Lake:

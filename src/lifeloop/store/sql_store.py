@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -191,6 +192,18 @@ class SqlStore:
     def held(self, user_id: str) -> dict[str, Any]:
         """Return everything that is held about a person, as plain JSON."""
         return held_about(self._backend, user_id)
+
+    def backup(self, path: Path, *, files: Mapping[str, Path] | None = None) -> dict[str, Any]:
+        """Write one moment of the store, and ``files`` beside it, to one file."""
+        from lifeloop.store.backup import write_backup
+
+        return write_backup(self._backend, path, files=files or {})
+
+    def restore(self, path: Path) -> dict[str, Any]:
+        """Put the rows of a backup into this store, which must be empty; all or none."""
+        from lifeloop.store.backup import read_backup
+
+        return read_backup(self._backend, path)
 
     def lake(self, url: str, *, zone: str) -> "Lake":
         """Return the lake of this store at a folder or fsspec URL; ``zone`` says its days."""
