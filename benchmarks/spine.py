@@ -82,6 +82,35 @@ def bench_import(n_lines: int) -> dict[str, object]:
     }
 
 
+def bench_postgres(n_lines: int) -> dict[str, object]:
+    """The same import into PostgreSQL: parsing, ids and duplicates included."""
+    import pytest
+
+    from lifeloop.testing.postgres import own_schema, postgres_server
+
+    try:
+        with postgres_server() as server, own_schema(server) as url:
+            with tempfile.TemporaryDirectory() as work:
+                path = Path(work) / "lines.csv"
+                write_lines(path, n_lines)
+                with Lifeloop.open(url, scenario="ecommerce") as loop:
+                    started = time.perf_counter()
+                    first = loop.import_events(path)
+                    first_s = time.perf_counter() - started
+                    started = time.perf_counter()
+                    again = loop.import_events(path)
+                    again_s = time.perf_counter() - started
+            assert first.accepted == n_lines, first
+            assert again.duplicate == n_lines, again
+    except pytest.skip.Exception as absent:
+        return {"postgres": f"not measured: {absent}"}
+    return {
+        "postgres_import_events_per_s": round(n_lines / first_s),
+        "postgres_reimport_events_per_s": round(n_lines / again_s),
+        "postgres_target_events_per_s": 30_000,
+    }
+
+
 def bench_recommend(n_requests: int = 300) -> dict[str, object]:
     from lifeloop.cli.demo import import_dataset, open_dataset
     from lifeloop.contracts import silent
@@ -124,6 +153,7 @@ def main() -> None:
         "python": platform.python_version(),
         "seed": SEED,
         **bench_import(n_lines),
+        **bench_postgres(min(n_lines, 300_000)),
         **bench_recommend(),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }
