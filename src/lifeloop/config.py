@@ -127,16 +127,11 @@ class Models(_Strict):
 
 
 class Storage(_Strict):
-    """Where history is kept, and for how long."""
+    """Where history is kept."""
 
     lake: str = Field(
         "lake", description="folder (in the project) or fsspec URL of the Parquet lake"
     )
-    keep_events_days: float | None = Field(
-        None, gt=0, description="`lifeloop retention` removes events older than this; null: never"
-    )
-    keep_decisions_days: float | None = Field(None, gt=0, description="the same for logged slates")
-    keep_quarantine_days: float | None = Field(None, gt=0, description="the same for refused rows")
 
 
 class Scenario(_Strict):
