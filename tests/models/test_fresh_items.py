@@ -8,8 +8,8 @@ import pytest
 from lifeloop.config import Models
 from lifeloop.contracts import TrainData
 from lifeloop.models import Blend, FittedBlend, build, histories, queries
-from lifeloop.models.blended import rms
 from lifeloop.models.retrieve.content import FittedContent
+from lifeloop.models.scored import rms
 
 DAY = 86_400_000_000
 N_TOPICS, PER_TOPIC, NEW = 4, 10, 4
@@ -86,7 +86,8 @@ def test_the_weight_of_new_items_is_the_regression_of_the_score_on_content() -> 
     used = ~blend.is_fresh
     asked = histories(data, np.arange(64, dtype=np.int32))
     content = blend.parts[place].score(asked)
-    spread = (content / rms(content)[:, None])[:, used].ravel()
+    size = np.array([rms(row, data.n_items) for row in content])
+    spread = (content / size[:, None])[:, used].ravel()
     scored = blend.scored(asked).total
     total = np.where(scored > -np.inf, scored, 0.0)[:, used].ravel()
     (slope,), *_ = np.linalg.lstsq(spread[:, None], total, rcond=None)

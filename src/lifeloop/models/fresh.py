@@ -14,9 +14,10 @@ parts, none of which can know the item.
 import numpy as np
 
 from lifeloop.contracts import Bool, Double, Queries, TrainData
-from lifeloop.models.blended import FittedBlend, rms
+from lifeloop.models.blended import FittedBlend
 from lifeloop.models.data import part_of
 from lifeloop.models.retrieve.content import FittedContent
+from lifeloop.models.scored import rms
 
 ASKED = 64
 """Requests looked at."""
@@ -41,12 +42,12 @@ def fresh_weights(blend: FittedBlend, asked: Queries) -> Double:
         together, alone = 0.0, 0.0
         for b in range(min(ASKED, len(asked))):
             one = part_of(asked, b, b + 1)
-            content = part.score(one)
+            content = part.score(one)[0]
             content[content == -np.inf] = 0.0
-            content /= rms(content)[:, None].astype(np.float32)
+            content /= np.float32(rms(content, blend.n_items))
             total = blend.scored(one).total
             total = np.where(total > -np.inf, total, np.float32(0.0))
-            c, t = content[0, used].astype(np.float64), total[0, used].astype(np.float64)
+            c, t = content[used].astype(np.float64), total[0, used].astype(np.float64)
             together += float(c @ t)
             alone += float(c @ c)
         weights[p] = max(weights[p], together / alone if alone > 0 else 0.0)

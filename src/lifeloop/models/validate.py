@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lifeloop.contracts import Bool, FittedRetriever, Float, Int
-from lifeloop.models.blended import rms
 from lifeloop.models.data import part_of
 from lifeloop.models.holdout import Holdout
 from lifeloop.models.retrieve.topk import best
+from lifeloop.models.scored import rms
 from lifeloop.models.weights import CandidateTable
 
 CELLS = 20_000_000
@@ -27,9 +27,8 @@ def candidate_table(
         scores = []
         for part in fitted:
             own = part.score(block)
-            finite = own > -np.inf
-            size = rms(np.where(finite, own, 0.0))
-            own /= size[:, None].astype(np.float32)
+            for row in own:
+                row /= np.float32(rms(row[row > -np.inf], n_items))
             scores.append(own)  # [b, I]
         for b in range(start, stop):
             may = _may(inner, b, repeats=repeats)

@@ -1,7 +1,7 @@
 """Items that say the same as what the user used or wrote: the way in for new items."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self, cast
 
 import numpy as np
@@ -79,6 +79,14 @@ class FittedContent:
     weight_unit: float
     stated: float
     half_life_events: float | None
+    with_vector: Int | None = field(init=False)  # items that have one; None: all
+
+    def __post_init__(self) -> None:
+        """Note once which items have a vector."""
+        has = self.content_ix >= 0
+        object.__setattr__(
+            self, "with_vector", None if has.all() else np.flatnonzero(has).astype(np.int32)
+        )
 
     @property
     def n_items(self) -> int:
@@ -100,26 +108,33 @@ class FittedContent:
     def score(self, queries: Queries) -> Float:
         """Return [B, I]; -inf for items without a vector and queries that say nothing."""
         scores = np.full((len(queries), self.n_items), -np.inf, dtype=np.float32)
-        if not len(self.content):
-            return scores
         for b in range(len(queries)):
-            profile, weight, _ = self._profile(queries, b)
-            if not len(weight):
-                continue
-            if self.similarity == "cosine":
-                whole_profile = np.einsum("h,hd->d", weight, profile)
-                norm = np.linalg.norm(whole_profile)
-                if norm < SILENT:
-                    continue
-                direction = (whole_profile / norm).astype(np.float32)
-                # einsum and not BLAS: one answer whatever the threads, and no waiting for them
-                row = np.einsum("cd,d->c", self.content, direction)
-            else:
-                near = 1.0 / (1.0 + _distances(profile, self.content))  # [h, c]
-                row = ((weight / weight.sum()) @ near).astype(np.float32)
-            # an item without a vector has place -1, which is the -inf at the end
-            scores[b] = np.append(row, np.float32(-np.inf))[self.content_ix]
+            item_ix, row = self.row(queries, b)
+            scores[b, slice(None) if item_ix is None else item_ix] = row
         return scores
+
+    def row(self, queries: Queries, b: int) -> tuple[Int | None, Float]:
+        """Return the items that have a vector (None: all) and their scores for query b."""
+        nothing = np.empty(0, np.int32), np.empty(0, np.float32)
+        if not len(self.content):
+            return nothing
+        profile, weight, _ = self._profile(queries, b)
+        if not len(weight):
+            return nothing
+        if self.similarity == "cosine":
+            whole_profile = np.einsum("h,hd->d", weight, profile)
+            norm = np.linalg.norm(whole_profile)
+            if norm < SILENT:
+                return nothing
+            direction = (whole_profile / norm).astype(np.float32)
+            # einsum and not BLAS: one answer whatever the threads, and no waiting for them
+            by_content = np.einsum("cd,d->c", self.content, direction)
+        else:
+            near = 1.0 / (1.0 + _distances(profile, self.content))  # [h, c]
+            by_content = ((weight / weight.sum()) @ near).astype(np.float32)
+        if self.with_vector is None:
+            return None, by_content[self.content_ix]
+        return self.with_vector, by_content[self.content_ix[self.with_vector]]
 
     def retrieve(self, queries: Queries, k: int, *, allowed: Bool | None = None) -> Candidates:
         """Return the most similar allowed items."""

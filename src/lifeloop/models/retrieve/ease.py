@@ -80,17 +80,22 @@ class FittedEase:
 
     def score(self, queries: Queries) -> Float:
         """Return [B, I]; -inf outside the covered items and for histories without any of them."""
-        folded = self._folded(queries)
         scores = np.full((len(queries), self.n_items), -np.inf, dtype=np.float32)
         for b in range(len(queries)):
-            item, weight, _ = folded.row(b)
-            place = self.place[item]
-            inside = place >= 0
-            if inside.any():
-                x = weight[inside].astype(np.float32)
-                # einsum and not BLAS: one answer whatever the threads, and no waiting for them
-                scores[b, self.covered] = np.einsum("h,hn->n", x, self.weights[place[inside]])
+            item_ix, row = self.row(queries, b)
+            scores[b, item_ix] = row
         return scores
+
+    def row(self, queries: Queries, b: int) -> tuple[Int, Float]:
+        """Return the items with a score for query b (all covered, or none), and the scores."""
+        item, weight, _ = self._folded(part_of(queries, b, b + 1)).row(0)
+        place = self.place[item]
+        inside = place >= 0
+        if not inside.any():
+            return np.empty(0, np.int32), np.empty(0, np.float32)
+        x = weight[inside].astype(np.float32)
+        # einsum and not BLAS: one answer whatever the threads, and no waiting for them
+        return self.covered, np.einsum("h,hn->n", x, self.weights[place[inside]])
 
     def retrieve(self, queries: Queries, k: int, *, allowed: Bool | None = None) -> Candidates:
         """Return the best allowed items."""

@@ -39,17 +39,22 @@ class FittedNeighbours:
 
     def score(self, queries: Queries) -> Float:
         """Return [B, I]."""
-        folded = self._folded(queries)
         scores = np.full((len(queries), self.n_items), -np.inf, dtype=np.float32)
         for b in range(len(queries)):
-            item, weight, _ = folded.row(b)
-            start = self.indptr[item]
-            size = self.indptr[item + 1] - start
-            reach = slices(start, size)  # [nnz of the history's rows]
-            amount = np.repeat(weight, size) * self.strength[reach]
-            total = np.bincount(self.neighbour[reach], weights=amount, minlength=self.n_items)
-            np.copyto(scores[b], total, where=total > 0, casting="same_kind")
+            item_ix, row = self.row(queries, b)
+            scores[b, item_ix] = row
         return scores
+
+    def row(self, queries: Queries, b: int) -> tuple[Int, Float]:
+        """Return the items that query b's history leads to, and their scores."""
+        item, weight, _ = self._folded(part_of(queries, b, b + 1)).row(0)
+        start = self.indptr[item]
+        size = self.indptr[item + 1] - start
+        reach = slices(start, size)  # [nnz of the history's rows]
+        amount = np.repeat(weight, size) * self.strength[reach]
+        total = np.bincount(self.neighbour[reach], weights=amount, minlength=self.n_items)
+        found = np.flatnonzero(total > 0)
+        return found.astype(np.int32), total[found].astype(np.float32)
 
     def retrieve(self, queries: Queries, k: int, *, allowed: Bool | None = None) -> Candidates:
         """Return the best allowed neighbours of the history."""

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lifeloop.contracts import UNTIMED, Bool, Candidates, Double, Float, Queries, TrainData
+from lifeloop.contracts import UNTIMED, Bool, Candidates, Double, Float, Int, Queries, TrainData
 from lifeloop.models import arrays as ar
 from lifeloop.models.data import age_days
 from lifeloop.models.retrieve.fold import weight_unit
@@ -79,6 +79,12 @@ class FittedPopularity:
         """Return [B, I]; -inf everywhere when there was nothing to count."""
         row = self.log_mass if self.users.any() else np.full(self.n_items, -np.inf, np.float32)
         return np.repeat(row[None, :], len(queries), axis=0)
+
+    def row(self, queries: Queries, b: int) -> tuple[Int | None, Float]:
+        """Return every item (None) and its score, or nothing when there was nothing to count."""
+        if self.users.any():
+            return None, self.log_mass
+        return np.empty(0, np.int32), np.empty(0, np.float32)
 
     def retrieve(self, queries: Queries, k: int, *, allowed: Bool | None = None) -> Candidates:
         """Return the most used allowed items."""
