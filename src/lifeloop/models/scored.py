@@ -90,7 +90,7 @@ class Scored:
         for p, (part, said) in enumerate(zip(self.parts, self.said[b], strict=True)):
             if said is None:  # a part without weight adds nothing: do not ask it
                 continue
-            own = _traces(part, self.queries, b, item_ix)  # [m, n+1]
+            own = traces_of(part, self.queries, b, item_ix)  # [m, n+1]
             if self.linear:
                 unit = np.where(fresh, said.unit_fresh, said.unit)
                 amounts[p] = own * unit[:, None]
@@ -188,7 +188,8 @@ def _ranks(part: FittedRetriever, queries: Queries, b: int) -> tuple[Int, Float]
     return top[order], terms[order].astype(np.float32)
 
 
-def _traces(part: FittedRetriever, queries: Queries, b: int, item_ix: Int) -> Double:
+def traces_of(part: FittedRetriever, queries: Queries, b: int, item_ix: Int) -> Double:
+    """Return [m, n+1]: what each event of query b, and the bias, adds to m items of one part."""
     many = getattr(part, "traces", None)
     if many is not None:
         return np.asarray(many(queries, b, item_ix), dtype=np.float64)

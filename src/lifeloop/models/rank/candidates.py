@@ -10,8 +10,9 @@ from typing import Self
 import numpy as np
 
 from lifeloop.contracts import Bool, Double, FittedRetriever, Float, Int, Queries
-from lifeloop.models.blended import FittedBlend, rms
+from lifeloop.models.blended import FittedBlend
 from lifeloop.models.retrieve.topk import best
+from lifeloop.models.scored import rms
 
 DEPTH = 40
 """Candidates taken from every part; the blend gives twice as many."""
@@ -69,9 +70,9 @@ def raw_scores(parts: Sequence[FittedRetriever], queries: Queries) -> Float:
     rows = []
     for part in parts:
         own = part.score(queries)
-        says = own > -np.inf
-        size = rms(np.where(says, own, np.float32(0.0)))
-        rows.append(own / size[:, None].astype(np.float32))
+        for row in own:
+            row /= np.float32(rms(row[row > -np.inf], len(row)))
+        rows.append(own)
     return np.stack(rows)
 
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from lifeloop.contracts import Double, FittedRetriever, Float, Int, Long, Queries
-from lifeloop.models.blended import _traces as traces_of
 from lifeloop.models.rank.candidates import Lists
 from lifeloop.models.rank.items import ItemFacts
+from lifeloop.models.scored import traces_of
 
 LAST = ("last1", "last2", "last3")
 """The newest events, of which each part is asked on its own."""

@@ -26,7 +26,7 @@ from lifeloop.contracts import (
     Int,
     Queries,
 )
-from lifeloop.models.blended import FittedBlend, Scored
+from lifeloop.models.blended import FittedBlend
 from lifeloop.models.data import part_of
 from lifeloop.models.rank.boosted import FittedBooster
 from lifeloop.models.rank.candidates import Lists, gather, raw_scores
@@ -34,6 +34,7 @@ from lifeloop.models.rank.features import features
 from lifeloop.models.rank.items import ItemFacts
 from lifeloop.models.rank.traces import Amounts, place_in_blend, traced
 from lifeloop.models.retrieve.topk import fitting, has_history, listed
+from lifeloop.models.scored import Scored
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class RankerName:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RankedScored:
-    """The answer to B queries: candidates in the order of the trees; see ``blended.Scored``."""
+    """The answer to B queries: candidates in the order of the trees; see ``scored.Scored``."""
 
     fitted: "FittedRanked"
     trees: FittedBooster

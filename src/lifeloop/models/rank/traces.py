@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lifeloop.contracts import Bool, Double, FittedRetriever, Float, Int, Queries
-from lifeloop.models.blended import _traces as traces_of
+from lifeloop.models.scored import traces_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
