@@ -1,0 +1,119 @@
+"""Likelihoods and expectations of BG/NBD, MBG/NBD and Pareto/NBD, in log space.
+
+Letters as in the sources: purchases come at a gamma(r, α) rate; a customer leaves after a purchase
+with a beta(a, b) probability (BG, MBG) or at a gamma(s, β) rate (Pareto).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, gammaln, hyp2f1
+
+from lifeloop.lifecycle.clv.histories import Histories
+
+Floats = NDArray[np.float64]
+
+
+def alive_and_gone(name: str, theta: Floats, h: Histories) -> tuple[Floats, Floats]:
+    """Return ln L(history, still alive) and ln L(history, gone), each [N].
+
+    References
+    ----------
+    fader2005bgnbd, equation 6; batislam2007mbg, equation 5; fader2005pareto, equations 15-17.
+    """
+    if name == "pareto":
+        return _pareto(theta, h)
+    r, alpha, a, b = theta
+    x = h.x
+    common = gammaln(r + x) - gammaln(r) + r * np.log(alpha) + gammaln(a + b) - gammaln(b)
+    at_age, at_last = (r + x) * np.log(alpha + h.age), (r + x) * np.log(alpha + h.t_x)
+    if name == "mbg":
+        rest = common - gammaln(a + b + x + 1)
+        alive = rest + gammaln(b + x + 1) - at_age
+        return alive, rest + np.log(a) + gammaln(b + x) - at_last
+    rest = common - gammaln(a + b + x)
+    alive = rest + gammaln(b + x) - at_age
+    # b + x - 1 is read only where x > 0: a customer without a repeat cannot have left
+    below = np.log(np.where(x > 0, b + x - 1, 1.0))
+    gone = rest + gammaln(b + x) + np.log(a) - below - at_last
+    return alive, np.where(x > 0, gone, -np.inf)
+
+
+def p_alive(name: str, theta: Floats, h: Histories) -> Floats:
+    """Return P(alive at the end of each history), [N], in 0 to 1."""
+    alive, gone = alive_and_gone(name, theta, h)
+    return np.asarray(expit(alive - gone), np.float64)
+
+
+def expected_repeats(name: str, theta: Floats, t: Floats) -> Floats:
+    """Return E[X(t)]: repeat purchases of a new customer in ``t``, same shape.
+
+    References
+    ----------
+    fader2005bgnbd, equation 9; fader2005pareto, equation 24.
+    """
+    r, alpha = theta[:2]
+    if name == "pareto":
+        return _pareto_purchases(r, alpha, theta[2], theta[3], t)
+    a, b = theta[2:]
+    if name == "mbg":
+        return np.asarray(b / (a + b) * _bg_purchases(r, alpha, a, b + 1, t), np.float64)
+    return _bg_purchases(r, alpha, a, b, t)
+
+
+def expected_next(name: str, theta: Floats, h: Histories, t: float) -> Floats:
+    """Return E[purchases in the next ``t`` | history], [N].
+
+    References
+    ----------
+    fader2005bgnbd, equation 10; fader2005pareto, equation 28.
+    """
+    r, alpha = theta[0] + h.x, theta[1] + h.age
+    if name == "pareto":
+        s, beta = theta[2], theta[3] + h.age
+        return p_alive(name, theta, h) * _pareto_purchases(r, alpha, s, beta, t)
+    b = theta[3] + h.x + (name == "mbg")
+    return p_alive(name, theta, h) * _bg_purchases(r, alpha, theta[2], b, t)
+
+
+def _bg_purchases(
+    r: Floats | float, alpha: Floats | float, a: float, b: Floats | float, t: Floats | float
+) -> Floats:
+    # E[(1 - (alpha / (alpha + p t))^r) / p] over p ~ beta(a, b), for one who is alive
+    if abs(a - 1) < 1e-6:  # the closed form is 0/0 at a = 1 and continuous there
+        a = 1 + 1e-6
+    z = t / (alpha + t)
+    c = a + b - 1
+    series = (1 - z) ** r * hyp2f1(r, b, c, z)
+    return np.asarray(c / (a - 1) * (1 - series), np.float64)
+
+
+def _pareto_purchases(
+    r: Floats | float, alpha: Floats | float, s: float, beta: Floats | float, t: Floats | float
+) -> Floats:
+    if abs(s - 1) < 1e-9:
+        s = 1 + 1e-9
+    lived = -np.expm1((s - 1) * (np.log(beta) - np.log(beta + t)))
+    return np.asarray(r * beta / (alpha * (s - 1)) * lived, np.float64)
+
+
+def _pareto(theta: Floats, h: Histories) -> tuple[Floats, Floats]:
+    r, alpha, s, beta = theta
+    k = r + s + h.x
+    start = gammaln(r + h.x) - gammaln(r) + r * np.log(alpha) + s * np.log(beta)
+    alive = start - (r + h.x) * np.log(alpha + h.age) - s * np.log(beta + h.age)
+    top, second = (alpha, s + 1) if alpha >= beta else (beta, r + h.x)
+
+    def term(at: Floats) -> Floats:
+        # hyp2f1(k, m; k+1; z) = (1-z)^(1-m) hyp2f1(1, k+1-m; k+1; z), which cannot overflow
+        z = abs(alpha - beta) / (top + at)
+        series = hyp2f1(1.0, k + 1 - second, k + 1, z)
+        return np.asarray(
+            np.log(series) + (1 - second) * np.log1p(-z) - k * np.log(top + at), np.float64
+        )
+
+    last, age = term(h.t_x), term(h.age)
+    apart = np.minimum(age - last, 0.0)
+    some = apart < 0
+    gap = np.log(-np.expm1(np.where(some, apart, -1.0)))
+    gone = start + np.log(s) - np.log(k) + last + gap
+    return alive, np.where(some, gone, -np.inf)
