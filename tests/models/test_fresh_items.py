@@ -7,7 +7,7 @@ import pytest
 
 from lifeloop.config import Models
 from lifeloop.contracts import TrainData
-from lifeloop.models import Blend, FittedBlend, build, histories, queries
+from lifeloop.models import FittedBlend, build, histories, queries
 from lifeloop.models.retrieve.content import FittedContent
 from lifeloop.models.scored import rms
 
@@ -45,8 +45,7 @@ def shop(n_users: int, *, seed: int = 0) -> TrainData:
 
 def fitted(data: TrainData) -> FittedBlend:
     (blend,) = build(["lifeloop"], Models(ease_items=100))
-    assert isinstance(blend, Blend)
-    found = replace(blend, cuts=1).fit(data, rng=np.random.default_rng(0))
+    found = blend.fit(data, rng=np.random.default_rng(0))
     assert isinstance(found, FittedBlend)
     return found
 

@@ -31,7 +31,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return fit(replace(self, margin=-1.0, least_people=20, most=200), data, rng=rng)
 
     monkeypatch.setattr(Ranked, "fit", whatever_they_gain)
-    paths = write_world(world(n_users=80, n_items=60, days=90, seed=1), tmp_path / "files")
+    paths = write_world(world(n_users=300, n_items=60, days=90, seed=1), tmp_path / "files")
     with Lifeloop.open(tmp_path / "project", scenario=SETTINGS) as loop:
         loop.import_items(paths["items"])
         loop.import_events(paths["events"])

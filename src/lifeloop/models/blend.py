@@ -85,7 +85,9 @@ class Blend:
                 break
             cuts.append(inner)
             data = inner.data
-            if sum(len(cut.queries) for cut in cuts) >= self.max_queries:
+            # earlier slices steady what the newest says; they do not speak in its place
+            few = len(cuts[0].queries) < self.min_queries
+            if few or sum(len(cut.queries) for cut in cuts) >= self.max_queries:
                 break
         return tuple(cuts)
 
