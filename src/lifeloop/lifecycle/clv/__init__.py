@@ -2,6 +2,7 @@
 
 from lifeloop.lifecycle.clv.contract import ContractChurn, fit_contract_churn
 from lifeloop.lifecycle.clv.histories import Histories, histories_of
+from lifeloop.lifecycle.clv.holdout import HoldOut, hold_out
 from lifeloop.lifecycle.clv.lifetime import lifetime_value
 from lifeloop.lifecycle.clv.likelihood import Estimate
 from lifeloop.lifecycle.clv.purchases import PurchaseModel, fit_purchases
@@ -11,11 +12,13 @@ __all__ = [
     "ContractChurn",
     "Estimate",
     "Histories",
+    "HoldOut",
     "PurchaseModel",
     "SpendModel",
     "fit_contract_churn",
     "fit_purchases",
     "fit_spend",
     "histories_of",
+    "hold_out",
     "lifetime_value",
 ]
