@@ -66,12 +66,10 @@ bench: $(VENV)/.demo $(VENV)/.dev ## speed of import, of one recommendation, of 
 bench-serve: $(VENV)/.demo $(VENV)/.extras ## the service under load (needs wrk and PostgreSQL)
 	$(BIN)/python -m benchmarks.serve
 
-chaos: $(VENV)/.dev $(VENV)/.extras ## kill workers and databases under load, 100,000 malformed bodies
+chaos: $(VENV)/.dev $(VENV)/.extras ## a hundred kills of what writes, workers and databases killed under load, 100,000 malformed bodies
+	LIFELOOP_CHAOS_ROUNDS=100 $(BIN)/python -m pytest -q --timeout=900 tests/store/test_lake_crash.py
 	LIFELOOP_CHAOS_S=20 $(BIN)/python -m pytest -q -rP -m extras tests/serve/test_serve_processes.py
 	LIFELOOP_FUZZ=100000 $(BIN)/python -m pytest -q tests/serve/test_serve_hostile.py --timeout=3000
-
-chaos: $(VENV)/.dev ## a hundred kills of everything that writes
-	LIFELOOP_CHAOS_ROUNDS=100 $(BIN)/python -m pytest -q --timeout=900 tests/store/test_lake_crash.py
 
 docs: $(VENV)/.core ## write docs/commands.md and docs/settings.md from the code
 	$(BIN)/python -m lifeloop.cli.reference docs

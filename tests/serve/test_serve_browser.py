@@ -2,7 +2,6 @@
 
 import shutil
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -84,14 +83,14 @@ def tab(chromium: Any) -> Iterator[Any]:
     context.close()
 
 
-def stored(folder: Path, *, at_least: int, of: str, since: int = 0) -> pl.DataFrame:
+def stored(folder: Path, tab: Any, *, at_least: int, of: str, since: int = 0) -> pl.DataFrame:
     with Lifeloop.open(folder) as loop:
         for _ in range(100):
             events = loop.store.snapshot().events.filter(pl.col("seq") > since)
             found = events.filter(pl.col("type") == of)
             if found.height >= at_least:
                 return found
-            time.sleep(0.1)
+            tab.wait_for_timeout(100)  # and not sleep: routes are answered only inside playwright
     raise AssertionError(f"{of}: {found.height} of {at_least} arrived: {events['type'].to_list()}")
 
 
@@ -106,14 +105,16 @@ def test_views_impressions_and_clicks_arrive_with_what_they_answer(
     origin, _, folder = site
     since = newest(folder)
     tab.goto(origin)
-    assert stored(folder, at_least=1, of="page_view", since=since)["user_id"].to_list() == ["ann"]
-    seen = stored(folder, at_least=1, of="impression", since=since)
+    assert stored(folder, tab, at_least=1, of="page_view", since=since)["user_id"].to_list() == [
+        "ann"
+    ]
+    seen = stored(folder, tab, at_least=1, of="impression", since=since)
     assert seen["item_id"].to_list() == ["tea/1"]  # the other is below the fold
     tab.evaluate("document.getElementById('b').scrollIntoView()")
-    seen = stored(folder, at_least=2, of="impression", since=since)
+    seen = stored(folder, tab, at_least=2, of="impression", since=since)
     assert seen.select("item_id", "request_id", "position").rows()[1] == ("茶 2", "r1", 1)
     tab.click("#b")
-    clicked = stored(folder, at_least=1, of="click", since=since)
+    clicked = stored(folder, tab, at_least=1, of="click", since=since)
     assert clicked.select("item_id", "request_id", "position").rows() == [("茶 2", "r1", 1)]
     assert clicked["session_id"][0]
     assert clicked["anonymous_id"][0]
@@ -133,10 +134,10 @@ def test_what_happens_while_the_service_is_away_arrives_later_and_once(
     tab.unroute("**/v1/events*")
     tab.reload()  # the queue outlives the page
     tab.evaluate("lifeloop.flush()")
-    views = stored(folder, at_least=5, of="view", since=since)
+    views = stored(folder, tab, at_least=5, of="view", since=since)
     assert sorted(views["item_id"].to_list()) == [f"i{n}" for n in range(5)]
     tab.wait_for_timeout(700)
-    assert stored(folder, at_least=5, of="view", since=since).height == 5
+    assert stored(folder, tab, at_least=5, of="view", since=since).height == 5
 
 
 def test_an_answer_that_was_lost_does_not_count_an_event_twice(
@@ -145,8 +146,9 @@ def test_an_answer_that_was_lost_does_not_count_an_event_twice(
     origin, _, folder = site
     since = newest(folder)
     tab.goto(origin)
-    stored(folder, at_least=1, of="page_view", since=since)
+    stored(folder, tab, at_least=1, of="page_view", since=since)
 
+    stored(folder, tab, at_least=1, of="impression", since=since)
     lost: list[str] = []
 
     def lose(route: Any) -> None:
@@ -159,12 +161,12 @@ def test_an_answer_that_was_lost_does_not_count_an_event_twice(
 
     tab.route("**/v1/events*", lose)
     tab.evaluate("lifeloop.track('view', {item_id: 'lost-answer'}); lifeloop.flush()")
-    stored(folder, at_least=1, of="view", since=since)
+    stored(folder, tab, at_least=1, of="view", since=since)
     with tab.expect_response("**/v1/events*", timeout=15_000):
         tab.evaluate("lifeloop.flush()")
     tab.wait_for_timeout(300)
     assert len(lost) == 1
-    assert stored(folder, at_least=1, of="view", since=since).height == 1
+    assert stored(folder, tab, at_least=1, of="view", since=since).height == 1
 
 
 def test_a_click_that_leaves_the_page_arrives_by_beacon(
@@ -173,9 +175,11 @@ def test_a_click_that_leaves_the_page_arrives_by_beacon(
     origin, _, folder = site
     since = newest(folder)
     tab.goto(origin)
-    stored(folder, at_least=1, of="page_view", since=since)
+    stored(folder, tab, at_least=1, of="page_view", since=since)
     tab.evaluate("document.getElementById('a').click(); location.href = 'about:blank'")
-    assert stored(folder, at_least=1, of="click", since=since)["item_id"].to_list() == ["tea/1"]
+    assert stored(folder, tab, at_least=1, of="click", since=since)["item_id"].to_list() == [
+        "tea/1"
+    ]
 
 
 def test_the_script_is_small() -> None:
