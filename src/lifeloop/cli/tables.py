@@ -1,18 +1,21 @@
 """How a lifecycle table is written out: for eyes, as JSON, as CSV, as a picture."""
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import polars as pl
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.measure import Measurement
 from rich.table import Table as Grid
 
-from lifeloop.charts import Words, chart, png, words
 from lifeloop.cli.session import err, out, print_json
-from lifeloop.contracts import Column, Table
+
+if TYPE_CHECKING:  # so that --help answers at once
+    from lifeloop.charts import Words
+    from lifeloop.contracts import Column, Table
 
 AsCsv = Annotated[bool, typer.Option("--csv", help="print CSV on stdout, every row and column")]
 Png = Annotated[Path | None, typer.Option("--png", help="draw the picture into this file")]
@@ -66,6 +69,8 @@ def write(
 
 def draw(table: Table, path: Path, *, lang: str) -> None:
     """Write the picture of a table to a file, and say so on stderr."""
+    from lifeloop.charts import chart, png
+
     path.write_bytes(png(chart(table, lang=lang)))
     err.print(f"drew {path}", highlight=False)
 
@@ -121,6 +126,10 @@ def plain_grid(
 
 def show_matrix(table: Table, *, lang: str, limit: int) -> None:
     """Print cohorts downwards and offsets to the right; a star marks incomplete cells."""
+    import polars as pl
+
+    from lifeloop.charts import words
+
     said = words(lang)
     rows = table.rows.filter(pl.col("n") > 0)
     cohorts = rows["cohort"].unique().sort().tail(limit).to_list()
