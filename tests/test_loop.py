@@ -208,6 +208,18 @@ def test_rollback_goes_back_to_the_bundle_before(shop: Lifeloop) -> None:
     assert shop.recommend("u0").bundle == first
 
 
+def test_bundles_are_dated_by_the_clock_given_and_told_apart_when_it_stands_still(
+    shop: Lifeloop,
+) -> None:
+    first, second = shop.store.bundles()[0], shop.train()
+    assert first["at_us"] == NOW
+    assert first["manifest"]["created"] == "2025-03-02T00:00:00+00:00"
+    assert str(first["bundle"]).startswith("20250302T000000000000-")
+    assert str(second["bundle"]).startswith("20250302T000000000001-")
+    assert second["created"] == "2025-03-02T00:00:00+00:00"
+    assert shop.store.activations() == [(first["bundle"], NOW), (second["bundle"], NOW + 1)]
+
+
 def test_retraining_with_new_items_answers_from_one_bundle(shop: Lifeloop, tmp_path: Path) -> None:
     old = shop.model()
     more = tmp_path / "more.csv"

@@ -154,6 +154,28 @@ def test_the_middle_reads_no_clock_disk_environment_or_global_random(path: Path)
     assert found is None, f"{path.relative_to(ROOT)} uses {found and found.group(0)!r}"
 
 
+REAL_CLOCK = re.compile(r"\b(time_ns\(|time\.time\(|\.now\(|\.today\(|utcnow\(|now_us\(\))")
+KEEPS_ITS_OWN_TIME = {
+    "loop.py",  # where the default of the injected clock is defined
+    "client/calls.py",  # runs at the caller's
+    "serve/logs.py",  # lines of a log
+    "serve/jobs.py",  # signs of life between two processes
+}
+
+
+def test_everything_tells_the_time_by_the_clock_it_was_given() -> None:
+    found = {
+        str(path.relative_to(SRC)): match.group(0)
+        for path in FILES
+        if (match := REAL_CLOCK.search(_without_own_clock(path.read_text("utf-8"))))
+    }
+    assert set(found) == KEEPS_ITS_OWN_TIME, found
+
+
+def _without_own_clock(code: str) -> str:
+    return re.sub(r"(def|service\.|self\.) ?now_us\(", "clock(", code)
+
+
 @pytest.mark.parametrize("name", ["commands.md", "settings.md"])
 def test_documented_commands_and_settings_are_those_of_the_code(name: str, tmp_path: Path) -> None:
     subprocess.run(

@@ -1,7 +1,7 @@
 """The way in: a file or one record -> parsed, timed, stored; what is refused is quarantined."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -33,12 +33,12 @@ from lifeloop.events import (
 )
 from lifeloop.events.personal import pseudonymised, pseudonymised_raw
 from lifeloop.events.records import EVENT_SCHEMA
+from lifeloop.moment import Clock
 from lifeloop.repair import reason_of
 from lifeloop.screening import with_crawlers
 from lifeloop.watch import FileWatch
 
 Kind = Literal["event", "item", "user"]
-Clock = Callable[[], int]
 
 KINDS: tuple[Kind, ...] = ("user", "item", "event")
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from lifeloop.encoders.cache import VectorCache
 from lifeloop.errors import BundleError, InputError, NoModel
 from lifeloop.model import Catalogue, TextReader, encode_items, material, save_model
 from lifeloop.models import FittedBlend, FittedRanked, RatingModel, build, train_data
-from lifeloop.moment import Moment
+from lifeloop.moment import Clock, Moment
 from lifeloop.screening import screened
 
 SCHEMA = 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def train(
@@ -27,6 +28,7 @@ def train(
     *,
     home: Path,
     moment: Moment,
+    clock: Clock,
     progress: Progress = silent,
 ) -> Mapping[str, Any]:
     """Learn from everything known at ``moment`` and make the new bundle the active one.
@@ -35,6 +37,8 @@ def train(
     ----------
     home : Path
         Project folder; the bundle goes to ``home/bundles``, vectors to ``home/cache``.
+    clock : callable
+        Returns now in microseconds UTC: when the bundle was made, which is also its name.
 
     Returns
     -------
@@ -90,9 +94,11 @@ def train(
     rating = RatingModel().fit(ratings, rng=rng)
     progress("fit the models", 1, 1)
     watch.lap("rating_s")
-    created = datetime.now(tz=UTC)
+    created_us, bundle = _name(home / "bundles", clock(), scenario)
+    created = _EPOCH + timedelta(microseconds=created_us)
     manifest = {
         "schema": SCHEMA,
+        "bundle": bundle,
         "created": created.isoformat(timespec="seconds"),
         "as_of_us": moment.as_of_us,
         "as_of_why": moment.why,
@@ -107,8 +113,6 @@ def train(
         "seconds": watch.laps,
         "notes": [*found.notes, *getattr(blend, "notes", ())],
     }
-    bundle = f"{created:%Y%m%dT%H%M%S%f}-{scenario.hash[:8]}"
-    manifest["bundle"] = bundle
     save_model(
         home / "bundles",
         bundle,
@@ -118,7 +122,7 @@ def train(
         reader=None if encoder is None else TextReader(encoder, mean),
         manifest=manifest,
     )
-    store.publish(bundle, manifest, at_us=int(created.timestamp() * 1e6))
+    store.publish(bundle, manifest, at_us=created_us)
     return manifest
 
 
@@ -137,6 +141,15 @@ def previous_bundle(store: Store) -> str:
     if not earlier:
         raise NoModel("there is no earlier bundle to go back to", hint="lifeloop models list")
     return earlier[-1]
+
+
+def _name(folder: Path, now_us: int, scenario: Scenario) -> tuple[int, str]:
+    """Return when a bundle is made and its id; a clock that stands still makes no two alike."""
+    while True:
+        bundle = f"{_EPOCH + timedelta(microseconds=now_us):%Y%m%dT%H%M%S%f}-{scenario.hash[:8]}"
+        if not (folder / bundle).exists():
+            return now_us, bundle
+        now_us += 1
 
 
 class _Watch:

@@ -70,7 +70,7 @@ class Lifeloop:
         self.store = store
         self.scenario = scenario
         self.home = home
-        self._clock = clock
+        self.clock = clock
         self._definitions = StageDefinitions.of(scenario)
         self.live = Live(home / "bundles", rules=scenario.recommend)
         self.facts = Facts(store.catalogue)
@@ -147,7 +147,7 @@ class Lifeloop:
             kind,
             options=options or intake.read_options(self.scenario, **given),
             scenario=self.scenario,
-            clock=self._clock,
+            clock=self.clock,
             progress=progress,
             key=self.id_key(hash_emails=hash_emails),
         )
@@ -206,7 +206,7 @@ class Lifeloop:
             Path(items),
             row_aligned=row_aligned,
             scenario=self.scenario,
-            clock=self._clock,
+            clock=self.clock,
             progress=progress,
         )
 
@@ -216,7 +216,7 @@ class Lifeloop:
             self.store,
             event,
             scenario=self.scenario,
-            received_us=self._clock(),
+            received_us=self.clock(),
             key=self.id_key(),
         )
 
@@ -224,11 +224,11 @@ class Lifeloop:
         self, anonymous_id: str, user_id: str, *, kind: AliasKind = "device"
     ) -> IdentityReport:
         """Link an anonymous visitor, or another alias, to a user. Raises ``IdentityRefused``."""
-        return self.store.identify(anonymous_id, user_id, received_us=self._clock(), kind=kind)
+        return self.store.identify(anonymous_id, user_id, received_us=self.clock(), kind=kind)
 
     def erase(self, user_id: str) -> ErasureReport:
         """Remove a person with every alias, for good: whatever comes of them is refused."""
-        return custody.erase(self.store, self.lake(), user_id, at_us=self._clock())
+        return custody.erase(self.store, self.lake(), user_id, at_us=self.clock())
 
     def lake(self) -> Lake:
         """Return the lake: the whole history as Parquet, by local day."""
@@ -241,7 +241,7 @@ class Lifeloop:
         return retry_quarantine(
             self.store,
             options=intake.read_options(self.scenario, map=mapping or {}, zone=zone),
-            clock=self._clock,
+            clock=self.clock,
             key=self.id_key(),
         )
 
@@ -259,18 +259,17 @@ class Lifeloop:
 
     def moment(self) -> Moment:
         """Return the default moment of analysis and why it was chosen."""
-        return moment(self.store.head().last_event_us, self.scenario, now_us=self._clock())
+        return moment(self.store.head().last_event_us, self.scenario, now_us=self.clock())
 
     def train(self, *, progress: Progress = silent) -> Mapping[str, Any]:
         """Learn from everything stored, publish the bundle, return its manifest."""
-        return learn.train(
-            self.store, self.scenario, home=self.home, moment=self.moment(), progress=progress
-        )
+        given: dict[str, Any] = {"home": self.home, "clock": self.clock, "progress": progress}
+        return learn.train(self.store, self.scenario, moment=self.moment(), **given)
 
     def activate(self, bundle: str) -> None:
         """Make a bundle the active one, if it opens."""
         model = open_model(self.home / "bundles", bundle)
-        self.store.activate(bundle, at_us=self._clock())
+        self.store.activate(bundle, at_us=self.clock())
         self.live.put(model)
 
     def rollback(self) -> str:
@@ -407,7 +406,7 @@ class Lifeloop:
         )
 
     def _request_us(self, history: History, head: Head) -> int:
-        at = moment(head.last_event_us, self.scenario, now_us=self._clock())
+        at = moment(head.last_event_us, self.scenario, now_us=self.clock())
         newest = int(history.t_us.max()) if len(history) else UNTIMED
         return max(at.as_of_us, newest + 1 if newest != UNTIMED else UNTIMED)
 

@@ -1,12 +1,15 @@
 """The default moment of analysis: now, or the end of the data when nothing new arrives."""
 
 import zoneinfo
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
 from lifeloop.config import Scenario
 
 DAY_US = 86_400_000_000
+Clock = Callable[[], int]
+"""Returns now in microseconds UTC."""
 
 
 @dataclass(frozen=True, slots=True)

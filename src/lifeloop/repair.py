@@ -1,6 +1,6 @@
 """Quarantine: refused rows tried again under the present settings; what passes leaves it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -25,6 +25,7 @@ from lifeloop.events import (
 from lifeloop.events.numbers import checked_decimal, parse_number
 from lifeloop.events.personal import pseudonymised
 from lifeloop.events.records import EVENT_SCHEMA, ITEM_SCHEMA, USER_SCHEMA
+from lifeloop.moment import Clock
 from lifeloop.screening import with_crawlers
 
 LIVE = "record"
@@ -37,7 +38,7 @@ def retry_quarantine(
     store: Store,
     *,
     options: ReadOptions,
-    clock: Callable[[], int],
+    clock: Clock,
     key: bytes | None = None,
 ) -> IngestReport:
     """Replay every quarantined row under the present rules; what passes is released.

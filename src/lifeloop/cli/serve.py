@@ -28,13 +28,12 @@ def serve(
     folder: Folder = Path("."),
 ) -> None:
     """Serve the REST API until stopped; the first run prints an admin key once."""
-    from lifeloop.loop import now_us
     from lifeloop.serve.process import first_account, first_key, run
     from lifeloop.serve.settings import ServeSettings
 
     with opened(folder) as loop:
-        text = first_key(loop, at_us=now_us())
-        account = first_account(loop, at_us=now_us())
+        text = first_key(loop, at_us=loop.clock())
+        account = first_account(loop, at_us=loop.clock())
     if text is not None:
         out.print("first run: this admin key is shown once and cannot be read again")
         out.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -60,11 +59,10 @@ def keys_create(
     as_json: AsJson = False,
 ) -> None:
     """Make a key and print it, once: only its hash is kept."""
-    from lifeloop.loop import now_us
     from lifeloop.serve import keys
 
     with opened(folder, as_json=as_json) as loop:
-        key, text = keys.create(loop.store.kept, name=name, roles=role, at_us=now_us())
+        key, text = keys.create(loop.store.kept, name=name, roles=role, at_us=loop.clock())
     _show(key, text, as_json=as_json)
 
 
@@ -83,11 +81,10 @@ def keys_list(folder: Folder = Path("."), as_json: AsJson = False) -> None:
 
 def keys_rotate(key_id: KeyId, folder: Folder = Path("."), as_json: AsJson = False) -> None:
     """Give a key a new secret; the old one ends within a second."""
-    from lifeloop.loop import now_us
     from lifeloop.serve import keys
 
     with opened(folder, as_json=as_json) as loop:
-        key, text = keys.rotate(loop.store.kept, key_id, at_us=now_us())
+        key, text = keys.rotate(loop.store.kept, key_id, at_us=loop.clock())
     _show(key, text, as_json=as_json)
 
 
@@ -109,11 +106,10 @@ def accounts_create(
     as_json: AsJson = False,
 ) -> None:
     """Make an account of the dashboard, or give it a new password; it is printed once."""
-    from lifeloop.loop import now_us
     from lifeloop.serve import signin
 
     with opened(folder, as_json=as_json) as loop:
-        password = signin.create_account(loop.store.kept, name, at_us=now_us())
+        password = signin.create_account(loop.store.kept, name, at_us=loop.clock())
     if as_json:
         print_json({"account": name, "password": password})
         return

@@ -2,7 +2,8 @@
 
 The work is done by a process of its own (``lifeloop.serve.trainer``), so that requests do not
 wait for it. It holds the lock ``train`` of the store, which ends with it, and tells where it is
-in the shared record of the job.
+in the shared record of the job. Its signs of life are told by the machine's own clock, which both
+processes see, whatever clock the loop was given.
 """
 
 import subprocess

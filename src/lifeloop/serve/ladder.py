@@ -16,7 +16,7 @@ from lifeloop import answer, request
 from lifeloop.contracts import Decision, History, Recommendations
 from lifeloop.errors import InputError, StoreError
 from lifeloop.live import Current
-from lifeloop.loop import Lifeloop, now_us
+from lifeloop.loop import Lifeloop
 from lifeloop.policy import Combined, say_shortfall
 from lifeloop.serve import degraded, logs
 from lifeloop.serve.degraded import popular
@@ -155,8 +155,8 @@ class Ladder:
         return replace(answered, stage=given.stage, fallback=given.fallback)
 
     def _asking(self, asked: Asked) -> request.Request:
-        seed = self._loop.scenario.models.seed
-        return request.Request.of(asked.user_id, asked.context, t_us=now_us(), seq=0, seed=seed)
+        given = {"t_us": self._loop.clock(), "seq": 0, "seed": self._loop.scenario.models.seed}
+        return request.Request.of(asked.user_id, asked.context, **given)
 
     def forget(self, user_id: str) -> None:
         """Drop the last slate of a person."""

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from lifeloop.contracts import Decision, ErasureReport, IngestReport, Recommendations
 from lifeloop.errors import StoreError
 from lifeloop.intake import record_many
-from lifeloop.loop import Lifeloop, now_us
+from lifeloop.loop import Lifeloop
 from lifeloop.serve import keys, logs
 from lifeloop.serve.jobs import Jobs
 from lifeloop.serve.ladder import Asked, Breaker, Ladder
@@ -52,8 +52,8 @@ class Service:
         self._lock = threading.Lock()
 
     def now_us(self) -> int:
-        """Return the present moment in microseconds UTC."""
-        return now_us()
+        """Return the present moment of the loop in microseconds UTC."""
+        return self.loop.clock()
 
     def close(self) -> None:
         """Leave nothing half done behind."""
