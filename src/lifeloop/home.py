@@ -1,7 +1,5 @@
 """Where one project lives: its folder, its database and its scenario."""
 
-import os
-import secrets
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +8,9 @@ from typing import Any, Self
 
 from lifeloop.config import Scenario
 from lifeloop.errors import ConfigError, InputError
+from lifeloop.store.secret import Secret, derived
 
 SETTINGS_FILE = "lifeloop.toml"
-KEY_FILE = "keys/ids.key"
 DATABASE_FILE = "lifeloop.db"
 DEFAULT_SCENARIO = "ecommerce"
 
@@ -96,23 +94,10 @@ week_start = "{locale.week_start}"
 def project_key(folder: Path) -> bytes:
     """Return the project's key of hashed ids, made on first use; whoever has it can tell ids.
 
-    Keep ``keys/ids.key`` with the backup: without it the same address gets another id.
+    It is derived from ``project.key`` in the folder, or ``LIFELOOP_KEY``: keep that apart from
+    the backups, and safe; without it the same address gets another id.
     """
-    path = folder / KEY_FILE
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_suffix(f".{os.getpid()}")
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(secrets.token_bytes(32))
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(fresh, path)  # the first of two processes wins, the other one reads its key
-        except FileExistsError:
-            pass
-        finally:
-            fresh.unlink()
-    return path.read_bytes()
+    return derived(Secret(folder).made(), "ids")
 
 
 def _folder_of(url: str) -> Path:

@@ -11,6 +11,7 @@ from lifeloop.errors import InputError
 from lifeloop.events import ReadOptions, read
 from lifeloop.events.personal import emails, pseudonym
 from lifeloop.events.repeats import ItemRepeats
+from lifeloop.store.secret import derived
 
 
 def write(path: Path, text: str) -> Path:
@@ -96,9 +97,10 @@ def test_an_e_mail_as_id_is_said_and_can_be_hashed(tmp_path: Path) -> None:
         assert len(loop.store.histories([known])[0]) == 2, "one mailbox is one person"
         users = set(loop.store.snapshot().events["user_id"])
         assert users == {known, "u7"}
-        key = tmp_path / "other" / "keys" / "ids.key"
+        key = tmp_path / "other" / "project.key"
         assert key.stat().st_mode & 0o077 == 0
-        assert known == pseudonym(" ADA@example.org", key=key.read_bytes())
+        own = derived(key.read_text("ascii").strip().encode(), "ids")
+        assert known == pseudonym(" ADA@example.org", key=own)
         assert known != pseudonym("ada@example.org", key=b"another")
 
 

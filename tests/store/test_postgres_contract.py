@@ -9,6 +9,7 @@ from lifeloop.testing.postgres import own_schema, postgres_server
 from lifeloop.testing.sharing_suite import SharingContract
 from lifeloop.testing.store_suite import StoreContract
 from lifeloop.testing.store_suite_backup import BackupContract, NewUrl
+from lifeloop.testing.store_suite_doctor import DoctorContract
 from lifeloop.testing.store_suite_lake import LakeContract
 from lifeloop.testing.store_suite_people import PeopleContract
 
@@ -54,3 +55,10 @@ class TestPostgresBackup(BackupContract):
     def new_url(self, server: str) -> Iterator[NewUrl]:
         with ExitStack() as schemas:
             yield lambda: schemas.enter_context(own_schema(server))
+
+
+class TestPostgresDoctor(DoctorContract):
+    @pytest.fixture
+    def store_url(self, server: str) -> Iterator[str]:
+        with own_schema(server) as url:
+            yield url

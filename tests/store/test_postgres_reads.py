@@ -80,8 +80,8 @@ def rows(n: int) -> pl.DataFrame:
 @pytest.mark.parametrize(
     ("query", "person", "index"),
     [
-        (histories._BY_USER, "u7", "events_by_user"),
-        (histories._BY_VISITOR, "v7", "events_by_visitor"),
+        (histories.BY_USER, "u7", "events_by_user"),
+        (histories.BY_VISITOR, "v7", "events_by_visitor"),
     ],
 )
 def test_a_history_is_read_by_index_and_never_sorted(
@@ -101,7 +101,7 @@ def test_ids_are_looked_up_by_index_however_many(full: SqlStore) -> None:
     backend = backend_of(full)
     ids = [f"e{n}" for n in range(100_000)]  # above 65,535, the limit on values of a statement
     with backend.read() as con:
-        query = appending._contents_of(backend.listed)
+        query = appending.contents_of(backend.listed)
         done = query.compile(dialect=con.dialect)
         plan = _driver(con).execute(f"EXPLAIN {done}".encode(), {"ids": backend.packed(ids)})
         steps = "\n".join(row[0] for row in plan)

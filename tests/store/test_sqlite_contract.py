@@ -7,6 +7,7 @@ import pytest
 
 from lifeloop.testing.store_suite import StoreContract
 from lifeloop.testing.store_suite_backup import BackupContract, NewUrl
+from lifeloop.testing.store_suite_doctor import DoctorContract
 from lifeloop.testing.store_suite_lake import LakeContract
 from lifeloop.testing.store_suite_people import PeopleContract
 
@@ -36,3 +37,9 @@ class TestSqliteBackup(BackupContract):
     def new_url(self, tmp_path: Path) -> NewUrl:
         numbers = count()
         return lambda: f"sqlite:///{tmp_path / f'store{next(numbers)}.db'}"
+
+
+class TestSqliteDoctor(DoctorContract):
+    @pytest.fixture
+    def store_url(self, tmp_path: Path) -> str:
+        return f"sqlite:///{tmp_path / 'store.db'}"

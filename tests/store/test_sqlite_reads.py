@@ -34,9 +34,9 @@ def backend_of(store: SqlStore) -> SqliteBackend:
 @pytest.mark.parametrize(
     ("query", "index"),
     [
-        (histories._BY_USER, "events_by_user (user_id=?)"),
-        (histories._BY_VISITOR, "events_by_visitor (anonymous_id=?)"),
-        (histories._VISITORS, "links_by_user (user_id=?)"),
+        (histories.BY_USER, "events_by_user (user_id=?)"),
+        (histories.BY_VISITOR, "events_by_visitor (anonymous_id=?)"),
+        (histories.VISITORS, "links_by_user (user_id=?)"),
     ],
 )
 def test_a_history_is_read_by_index_and_never_sorted(

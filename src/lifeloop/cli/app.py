@@ -6,6 +6,7 @@ from lifeloop.cli import (
     backup,
     cleaning,
     data,
+    doctor,
     evaluation,
     lake,
     lifecycle,
@@ -56,6 +57,7 @@ lakes.command("snapshot")(lake.snapshot)
 app.add_typer(lakes, name="lake")
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
+app.command("doctor")(doctor.doctor)
 app.command("audit")(people_data.audit)
 app.command("export")(people_data.export)
 app.command("erase")(people_data.erase)

@@ -18,7 +18,7 @@ def backup(file: File, folder: Folder = Path("."), as_json: AsJson = False) -> N
         about = write(loop.store, loop.home, file)
     _show("backup", about, as_json)
     if not as_json:
-        out.print("· keys are not in it: keep erasure.key and keys/ apart from backups")
+        out.print("· the key is not in it: keep project.key safe, and apart from the backups")
 
 
 def restore(

@@ -7,6 +7,7 @@ from lifeloop.contracts.answers import (
     Recommendations,
     StageResult,
 )
+from lifeloop.contracts.findings import Finding, Severity
 from lifeloop.contracts.history import Changes, History, Snapshot
 from lifeloop.contracts.intake import (
     Alias,
@@ -44,6 +45,7 @@ __all__ = [
     "Encoder",
     "ErasureReport",
     "Evidence",
+    "Finding",
     "FittedRetriever",
     "Float",
     "Head",
@@ -64,6 +66,7 @@ __all__ = [
     "Recommendation",
     "Recommendations",
     "Retriever",
+    "Severity",
     "Slate",
     "Snapshot",
     "StageResult",

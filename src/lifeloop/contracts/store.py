@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import polars as pl
 
+from lifeloop.contracts.findings import Finding
 from lifeloop.contracts.history import Changes, History, Snapshot
 from lifeloop.contracts.intake import (
     Alias,
@@ -75,6 +76,10 @@ class Lake(Protocol):
 
     def extend(self) -> LakeReport:
         """Follow the store to its newest number, and apply what was removed from it since."""
+        ...
+
+    def check(self, *, quick: bool = False) -> list[Finding]:
+        """Say whether the files are what their list and the store say; changes nothing."""
         ...
 
     def compact(self) -> LakeReport:
@@ -205,6 +210,10 @@ class Store(Protocol):
         """Return the lake of this store at a folder or fsspec URL; ``zone`` says its days."""
         ...
 
+    def check(self, *, now_us: int, quick: bool = False) -> list[Finding]:
+        """Say whether the database is whole and agrees with itself; changes nothing."""
+        ...
+
     def quarantine(self, rows: Sequence[QuarantinedRow], *, received_us: int) -> None:
         """Keep refused rows."""
         ...
@@ -273,6 +282,10 @@ class Store(Protocol):
 
     def event_types(self) -> dict[str, int]:
         """Return how many events of each type are held."""
+        ...
+
+    def ids_with_prefix(self, prefix: str) -> int:
+        """Return how many users have an id that begins so, in events or in records."""
         ...
 
     def close(self) -> None:

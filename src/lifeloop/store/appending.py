@@ -191,12 +191,13 @@ def _lookup(backend: Backend, con: sa.Connection, ids: pl.Series) -> pl.DataFram
     schema = {"event_id": pl.String, "stored": pl.Binary}
     if not len(ids):
         return pl.DataFrame(schema=schema)
-    found = backend.fetch(con, _contents_of(backend.listed), {"ids": backend.packed(ids.to_list())})
+    found = backend.fetch(con, contents_of(backend.listed), {"ids": backend.packed(ids.to_list())})
     return pl.DataFrame(found, schema=schema, orient="row")
 
 
 @cache
-def _contents_of(listed: sa.Select[Any]) -> sa.Select[Any]:
+def contents_of(listed: sa.Select[Any]) -> sa.Select[Any]:
+    """Return the read of what is stored under some event ids."""
     return sa.select(events.c.event_id, events.c.content).where(events.c.event_id.in_(listed))
 
 

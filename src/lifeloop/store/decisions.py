@@ -19,6 +19,9 @@ NAMELESS = "erased"
 """Whose slate it is, where the person was erased."""
 
 _PAGE = 500
+BY_REQUEST = sa.select(decisions).where(decisions.c.request_id == sa.bindparam("request"))
+"""The read of one slate."""
+
 _OWN = ("request_id", "user_id", "t_us", "seq")  # columns; the rest is the body
 
 
@@ -42,8 +45,7 @@ def log(backend: Backend, decision: Decision) -> None:
         if backend.put(con, decisions, row):
             return
     with backend.write() as con:
-        query = sa.select(decisions).where(decisions.c.request_id == decision.request_id)
-        held = con.execute(query).one()._mapping
+        held = con.execute(BY_REQUEST, {"request": decision.request_id}).one()._mapping
         if {name: held[name] for name in row} == row:
             clock.take(con, 0)
         else:

@@ -62,14 +62,14 @@ def read_histories(
 def _history(fetch: Fetch, user_id: str, bounds: dict[str, int]) -> History:
     if user_id.startswith(ANONYMOUS_PREFIX):
         visitor = user_id.removeprefix(ANONYMOUS_PREFIX)
-        if fetch(_LINKED, {"visitor": visitor, **bounds}):
+        if fetch(LINKED, {"visitor": visitor, **bounds}):
             return _as_history(user_id, [], known=False)
-        rows = fetch(_BY_VISITOR, {"person": visitor, **bounds})
+        rows = fetch(BY_VISITOR, {"person": visitor, **bounds})
         return _as_history(user_id, rows, known=bool(rows))
-    rows = fetch(_BY_USER, {"person": user_id, **bounds})
-    visitors = fetch(_VISITORS, {"person": user_id, **bounds})
+    rows = fetch(BY_USER, {"person": user_id, **bounds})
+    visitors = fetch(VISITORS, {"person": user_id, **bounds})
     for (visitor,) in visitors:
-        rows += fetch(_BY_VISITOR, {"person": visitor, **bounds})
+        rows += fetch(BY_VISITOR, {"person": visitor, **bounds})
     if visitors:
         rows.sort(key=_moment, reverse=True)
         del rows[bounds["n"] :]
@@ -79,7 +79,7 @@ def _history(fetch: Fetch, user_id: str, bounds: dict[str, int]) -> History:
 
 def linked_to(con: sa.Connection, anonymous_id: str, *, seq: int = LAST) -> str | None:
     """Return the user an anonymous id was linked to by ``seq``, None when it was not."""
-    found = con.execute(_LINKED, {"visitor": anonymous_id, "known": seq}).scalar()
+    found = con.execute(LINKED, {"visitor": anonymous_id, "known": seq}).scalar()
     return None if found is None else str(found)
 
 
@@ -104,9 +104,9 @@ def _newest_first(person: sa.ColumnElement[bool]) -> sa.Select[Any]:
 
 
 _PERSON: sa.BindParameter[str] = sa.bindparam("person")
-_BY_USER = _newest_first(events.c.user_id == _PERSON)
-_BY_VISITOR = _newest_first(sa.and_(events.c.user_id.is_(None), events.c.anonymous_id == _PERSON))
-_LINKED = sa.select(links.c.user_id).where(
+BY_USER = _newest_first(events.c.user_id == _PERSON)
+BY_VISITOR = _newest_first(sa.and_(events.c.user_id.is_(None), events.c.anonymous_id == _PERSON))
+LINKED = sa.select(links.c.user_id).where(
     links.c.anonymous_id == sa.bindparam("visitor"), links.c.seq <= sa.bindparam("known")
 )
 _IS_USER = (
@@ -114,7 +114,7 @@ _IS_USER = (
     .where(users.c.user_id == _PERSON, users.c.seq <= sa.bindparam("known"))
     .limit(1)
 )
-_VISITORS = sa.select(links.c.anonymous_id).where(
+VISITORS = sa.select(links.c.anonymous_id).where(
     links.c.user_id == _PERSON, links.c.seq <= sa.bindparam("known")
 )
 

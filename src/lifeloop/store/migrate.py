@@ -23,10 +23,10 @@ def migrate(backend: Backend) -> None:
         If the database holds tables of another program.
     """
     with backend.read() as con:
-        if _version(con) == newest_version():
+        if version_of(con) == newest_version():
             return
     with backend.write() as con:  # asked again under the lock: another process may be faster
-        held = _version(con)
+        held = version_of(con)
         if held == newest_version():
             return
         if held is not None and not _OURS.fullmatch(held):
@@ -48,7 +48,8 @@ def newest_version() -> str:
     return max(path.name[:4] for path in (FOLDER / "versions").glob("[0-9]*.py"))
 
 
-def _version(con: sa.Connection) -> str | None:
+def version_of(con: sa.Connection) -> str | None:
+    """Return the number of the migration that a database stands at, None for an empty one."""
     if con.dialect.name == "postgresql":  # where a failed question would end the transaction
         there = con.exec_driver_sql("SELECT to_regclass('alembic_version')").scalar()
         if there is None:

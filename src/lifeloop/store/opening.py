@@ -15,7 +15,7 @@ _POSTGRES = ("postgresql", "postgres", "postgresql+psycopg")
 _DRIVERS = ("psycopg", "adbc_driver_postgresql")
 
 
-def open_store(url: str, *, keys: Path | None = None) -> "SqlStore":
+def open_store(url: str, *, keys: Path | None = None, migrated: bool = True) -> "SqlStore":
     """Open the system of record, made and migrated as needed.
 
     Parameters
@@ -29,6 +29,8 @@ def open_store(url: str, *, keys: Path | None = None) -> "SqlStore":
     keys : Path, optional
         Folder of the key of the erasures (``secret.py``); by default that of the SQLite file,
         or the current one.
+    migrated : bool
+        False leaves the schema as it is, for those who only look (``lifeloop doctor``).
 
     Returns
     -------
@@ -45,7 +47,7 @@ def open_store(url: str, *, keys: Path | None = None) -> "SqlStore":
         If the URL names no database that lifeloop knows, or it cannot be opened.
     """
     if url.split("://")[0] in _POSTGRES:
-        return _opened(_postgres(url), keys)
+        return _opened(_postgres(url), keys, migrated)
     if not url.startswith(_SQLITE) or not url.removeprefix(_SQLITE):
         raise StoreError(
             "the database URL names no file",
@@ -55,13 +57,13 @@ def open_store(url: str, *, keys: Path | None = None) -> "SqlStore":
         )
     from lifeloop.store.sqlite import open_backend
 
-    return _opened(open_backend(Path(url.removeprefix(_SQLITE))), keys)
+    return _opened(open_backend(Path(url.removeprefix(_SQLITE))), keys, migrated)
 
 
 # Heavy imports wait until a store is really opened.
 
 
-def _opened(backend: "Backend", keys: Path | None) -> "SqlStore":
+def _opened(backend: "Backend", keys: Path | None, migrated: bool) -> "SqlStore":
     from lifeloop.store.migrate import migrate
     from lifeloop.store.secret import Secret
     from lifeloop.store.sql_store import SqlStore
@@ -69,7 +71,8 @@ def _opened(backend: "Backend", keys: Path | None) -> "SqlStore":
     if keys is not None:
         backend.secret = Secret(keys)
     try:
-        migrate(backend)
+        if migrated:
+            migrate(backend)
     except BaseException:
         backend.close()
         raise

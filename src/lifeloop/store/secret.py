@@ -1,4 +1,8 @@
-"""The key of the tombstones: without it nobody can tell who was erased, not even we."""
+"""The one key of a project: without it nobody can tell who was erased, or whose id is hashed.
+
+Nothing uses it itself but only what ``derived`` makes of it, so that the hashed id of an address
+and the tombstone of the same address have nothing in common.
+"""
 
 import hmac
 import os
@@ -6,14 +10,15 @@ import secrets
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from lifeloop.errors import StoreError
 
-VARIABLE = "LIFELOOP_ERASURE_KEY"
+VARIABLE = "LIFELOOP_KEY"
 """Environment variable that holds the key, for servers that share no folder."""
 
-FILE = "erasure.key"
+FILE = "project.key"
 _SHORTEST = 32  # characters
 
 
@@ -43,7 +48,7 @@ class Secret:
             return None
         if mode & 0o077:
             raise StoreError(
-                "others may read the key of the erasures",
+                "others may read the key of the project",
                 got=f"{path} with mode {mode:o}",
                 allowed="mode 600",
                 hint=f"chmod 600 {path}",
@@ -72,19 +77,26 @@ class Secret:
         os.close(folder)
         key = self.held()
         if key is None:
-            raise StoreError("the key of the erasures vanished as it was made", got=str(path))
+            raise StoreError("the key of the project vanished as it was made", got=str(path))
         return key
+
+
+@cache
+def derived(key: bytes, purpose: str) -> bytes:
+    """Return the key for one purpose, 32 bytes: HMAC-SHA-256(key, purpose)."""
+    return hmac.digest(key, f"lifeloop {purpose}".encode(), "sha256")
 
 
 def mark(key: bytes, kind: str, name: str) -> str:
     """Return what stands for a person who was erased: a keyed hash (HMAC-SHA-256, hex)."""
-    return hmac.digest(key, f"{kind}\0{name}".encode("utf-8", "surrogatepass"), "sha256").hex()
+    own = derived(key, "tombstones")
+    return hmac.digest(own, f"{kind}\0{name}".encode("utf-8", "surrogatepass"), "sha256").hex()
 
 
 def _sound(text: str, where: str) -> bytes:
     if len(text) < _SHORTEST:
         raise StoreError(
-            "the key of the erasures is too short to keep a secret",
+            "the key of the project is too short to keep a secret",
             got=f"{where} with {len(text)} characters",
             allowed=f"at least {_SHORTEST}",
             hint="put the key of this project there, or for a new project: openssl rand -hex 32",

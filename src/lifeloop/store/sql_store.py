@@ -14,6 +14,7 @@ from lifeloop.contracts import (
     Changes,
     Decision,
     ErasureReport,
+    Finding,
     Head,
     History,
     IdentityReport,
@@ -205,6 +206,12 @@ class SqlStore:
 
         return read_backup(self._backend, path)
 
+    def check(self, *, now_us: int, quick: bool = False) -> list[Finding]:
+        """Say whether the database is whole and agrees with itself; changes nothing."""
+        from lifeloop.store.checks import examined
+
+        return examined(self._backend, now_us=now_us, quick=quick)
+
     def lake(self, url: str, *, zone: str) -> "Lake":
         """Return the lake of this store at a folder or fsspec URL; ``zone`` says its days."""
         from lifeloop.store.lake import Lake  # and with it fsspec, which few stores need
@@ -285,6 +292,18 @@ class SqlStore:
         query = sa.select(kind, n).group_by(kind).order_by(n.desc(), kind)
         with self._backend.read() as con:
             return {str(name): int(count) for name, count in con.execute(query)}
+
+    def ids_with_prefix(self, prefix: str) -> int:
+        """Return how many users have an id that begins so, in events or in records."""
+        below = prefix + chr(0x10FFFF)
+        named = sa.union(
+            *(
+                sa.select(t.c.user_id).where(t.c.user_id >= prefix, t.c.user_id < below)
+                for t in (tables.events, tables.users)
+            )
+        ).subquery()
+        with self._backend.read() as con:
+            return int(con.execute(sa.select(sa.func.count()).select_from(named)).scalar_one())
 
     def close(self) -> None:
         """Release the connections."""

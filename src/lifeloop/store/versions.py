@@ -148,7 +148,7 @@ def known_at(kind: Kind, seq: int | None) -> sa.Select[Any]:
 def _read(
     backend: Backend, kind: Kind, ids: Sequence[str], seq: int | None
 ) -> dict[str, dict[str, Any]]:
-    query = _newest_of(kind.name, tuple(kind.schema), backend.listed)
+    query = newest_of(kind.name, tuple(kind.schema), backend.listed)
     values = {"ids": backend.packed(ids), "known": bound(seq)}
     with backend.hot() as fetch:
         found = fetch(query, values)
@@ -157,7 +157,8 @@ def _read(
 
 
 @cache
-def _newest_of(name: str, columns: tuple[str, ...], listed: sa.Select[Any]) -> sa.Select[Any]:
+def newest_of(name: str, columns: tuple[str, ...], listed: sa.Select[Any]) -> sa.Select[Any]:
+    """Return the read of some ids in the version known at ``known``."""
     kind = {"user": USERS, "item": ITEMS}[name]
     table, key = kind.table, kind.table.c[kind.key]
     newest = (
@@ -178,7 +179,7 @@ def _fields(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _changed(backend: Backend, con: sa.Connection, kind: Kind, rows: pl.DataFrame) -> pl.DataFrame:
-    query = _newest_of(kind.name, (kind.key, "content"), backend.listed)
+    query = newest_of(kind.name, (kind.key, "content"), backend.listed)
     values = {"ids": backend.packed(rows[kind.key].to_list()), "known": LAST}
     stored = pl.DataFrame(
         backend.fetch(con, query, values),

@@ -17,13 +17,14 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import sqlalchemy as sa
 
-from lifeloop.contracts import LakeReport, Snapshot
+from lifeloop.contracts import Finding, LakeReport, Snapshot
 from lifeloop.errors import StoreError
 from lifeloop.events.records import ITEM_SCHEMA, USER_SCHEMA
 from lifeloop.store import clock, tables
 from lifeloop.store.backend import Backend, bound
 from lifeloop.store.exclusive import exclusive
 from lifeloop.store.kept import SqlKept
+from lifeloop.store.lake.checking import lake_findings
 from lifeloop.store.lake.files import Files
 from lifeloop.store.lake.manifest import NAME, TABLES, Manifest, Part
 from lifeloop.store.lake.parts import read_part, write_parts
@@ -81,6 +82,13 @@ class Lake:
                 lake = self._swap(lake)
             self._sweep(lake)
         return replace(_report(lake, newest), written=written, rewritten=rewritten)
+
+    def check(self, *, quick: bool = False) -> list[Finding]:
+        """Say whether the files are what their list and the store say; changes nothing."""
+        held = Manifest.read(self._files) if self._readable() else None
+        pending = 0 if held is None else len(self._pending(held))
+        found = lake_findings(self._backend, self._files, self._sound, pending=pending, quick=quick)
+        return list(found)
 
     def compact(self) -> LakeReport:
         """Merge the files of each day (and of each other table) into one."""
@@ -187,6 +195,13 @@ class Lake:
                 hint="write it anew: lifeloop lake rebuild",
             )
         return lake
+
+    def _readable(self) -> bool:
+        try:
+            Manifest.read(self._files)
+        except StoreError:
+            return False
+        return True
 
     def _rows(self, name: str, after: int, upto: int) -> pl.DataFrame:
         table = tables.metadata.tables[name]
