@@ -9,7 +9,7 @@ export OMP_WAIT_POLICY := passive
 export GOMP_SPINCOUNT := 0
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
-.PHONY: help setup demo check test test-extras bench bench-serve chaos docs lock clean
+.PHONY: help setup demo check test test-extras bench bench-serve bench-accuracy chaos docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## show the commands
@@ -65,6 +65,10 @@ bench: $(VENV)/.demo $(VENV)/.dev ## speed of import, of one recommendation, of 
 
 bench-serve: $(VENV)/.demo $(VENV)/.extras ## the service under load (needs wrk and PostgreSQL)
 	$(BIN)/python -m benchmarks.serve
+
+ACCURACY ?= --data ml-100k,ml-1m,completejourney --protocol loo,time
+bench-accuracy: $(VENV)/.demo $(VENV)/.extras ## ours and other libraries through one evaluation (ACCURACY="--data ml-100k --protocol loo")
+	$(BIN)/python -m benchmarks.accuracy $(ACCURACY)
 
 chaos: $(VENV)/.dev $(VENV)/.extras ## a hundred kills of what writes, workers and databases killed under load, 100,000 malformed bodies
 	LIFELOOP_CHAOS_ROUNDS=100 $(BIN)/python -m pytest -q --timeout=900 tests/store/test_lake_crash.py

@@ -9,12 +9,14 @@ from lifeloop.errors import InputError
 from lifeloop.models.blend import Blend
 from lifeloop.models.holdout import Horizon
 from lifeloop.models.rank.ranked import Ranked
+from lifeloop.models.retrieve.als import Als
 from lifeloop.models.retrieve.chance import Chance
 from lifeloop.models.retrieve.content import Content
 from lifeloop.models.retrieve.ease import Ease
 from lifeloop.models.retrieve.itemknn import ItemKNN
 from lifeloop.models.retrieve.popularity import Popularity
 from lifeloop.models.retrieve.sequential import SequentialRidge
+from lifeloop.models.retrieve.sparse import SparseLinear
 from lifeloop.models.retrieve.transitions import Transitions
 
 SINGLE: dict[str, Callable[[Models], Retriever]] = {
@@ -35,6 +37,11 @@ SINGLE: dict[str, Callable[[Models], Retriever]] = {
         n_items=s.ease_items, ridge=s.ease_lambda, half_life_events=3.0, name="ease_recency"
     ),
     "sequential": lambda s: SequentialRidge(n_items=s.ease_items),
+    "als": lambda s: Als(),
+    "sparse": lambda s: SparseLinear(),
+    "sparse_sequential": lambda s: SparseLinear(
+        half_life=4.0, half_life_events=4.0, name="sparse_sequential"
+    ),
 }
 
 BLENDED = (

@@ -14,6 +14,7 @@ from lifeloop.errors import BundleError
 from lifeloop.models import arrays as ar
 from lifeloop.models.blended import FittedBlend
 from lifeloop.models.rank.reranked import FittedRanked
+from lifeloop.models.retrieve.als import FittedAls
 from lifeloop.models.retrieve.chance import FittedChance
 from lifeloop.models.retrieve.content import FittedContent
 from lifeloop.models.retrieve.ease import FittedEase
@@ -27,6 +28,7 @@ KINDS: dict[str, type[Any]] = {
     "content": FittedContent,
     "neighbours": FittedNeighbours,
     "ease": FittedEase,
+    "als": FittedAls,
     "random": FittedChance,
     "blend": FittedBlend,
     "ranked": FittedRanked,

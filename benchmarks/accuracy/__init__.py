@@ -1,0 +1,1 @@
+"""Ours and theirs through one evaluation: ``python -m benchmarks.accuracy --help``."""
