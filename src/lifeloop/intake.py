@@ -36,7 +36,7 @@ from lifeloop.events.records import EVENT_SCHEMA
 from lifeloop.moment import Clock
 from lifeloop.repair import reason_of
 from lifeloop.screening import with_crawlers
-from lifeloop.watch import FileWatch
+from lifeloop.watch import FileWatch, TypeLimit
 
 Kind = Literal["event", "item", "user"]
 
@@ -194,10 +194,11 @@ def record(
     scenario: Scenario,
     received_us: int,
     key: bytes | None = None,
+    types: TypeLimit | None = None,
 ) -> IngestReport:
     """Store one live event; a refused one is quarantined and reported, not raised."""
     try:
-        parsed = parse_event(event, zone=scenario.locale.zone)
+        parsed = _let_in(parse_event(event, zone=scenario.locale.zone), types)
     except InputError as error:
         raw = dict(event) if isinstance(event, Mapping) else {"event": repr(event)}
         raw = raw if key is None else pseudonymised_raw(raw, key=key)
@@ -223,6 +224,7 @@ def record_many(
     scenario: Scenario,
     received_us: int,
     key: bytes | None = None,
+    types: TypeLimit | None = None,
 ) -> IngestReport:
     """Store live events as they came; ``outcomes`` tells each, refused ones are quarantined."""
     parsed: list[Event] = []
@@ -230,7 +232,7 @@ def record_many(
     notes: dict[str, None] = {}
     for at, raw in enumerate(events):
         try:
-            event = parse_event(raw, zone=scenario.locale.zone)
+            event = _let_in(parse_event(raw, zone=scenario.locale.zone), types)
         except InputError as error:
             row = dict(raw) if isinstance(raw, Mapping) else {"event": repr(raw)}
             row = row if key is None else pseudonymised_raw(row, key=key)
@@ -258,6 +260,13 @@ def record_many(
     told = iter(report.outcomes)
     outcomes = (refused[at].reason if at in refused else next(told) for at in range(len(events)))
     return replace(report, outcomes=tuple(outcomes))
+
+
+def _let_in(event: Event, types: TypeLimit | None) -> Event:
+    why = None if types is None else types.refuse(event.type)
+    if why is not None:
+        raise why
+    return event
 
 
 def _without_addresses(batch: Batch, key: bytes) -> Batch:

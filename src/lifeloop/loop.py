@@ -7,7 +7,7 @@ from time import time_ns
 from types import TracebackType
 from typing import Any, Self
 
-from lifeloop import answer, cleaning, custody, intake, learn, overview, request, tables
+from lifeloop import answer, cleaning, custody, identities, intake, learn, overview, request, tables
 from lifeloop.arrival import opened_preset
 from lifeloop.config import Scenario
 from lifeloop.contracts import (
@@ -44,6 +44,7 @@ from lifeloop.prepare import Cleaned
 from lifeloop.repair import retry_quarantine
 from lifeloop.store import open_store
 from lifeloop.tables.upkeep import Refreshed, refresh
+from lifeloop.watch import TypeLimit
 from lifeloop.wishes import ANYTHING, Facts, Wishes, as_wished, narrowed
 
 
@@ -74,6 +75,7 @@ class Lifeloop:
         self._definitions = StageDefinitions.of(scenario)
         self.live = Live(home / "bundles", rules=scenario.recommend)
         self.facts = Facts(store.catalogue)
+        self.types = TypeLimit(store, scenario)
         self.log: Callable[[Decision], bool] = self._logged
 
     @classmethod
@@ -117,10 +119,7 @@ class Lifeloop:
     # ---------------------------------------------------------------- the life of one event
 
     def import_users(self, path: str | Path, **options: Any) -> IngestReport:
-        """Import users from a file. Options: ``map``, ``zone``, ``source``, ``progress``.
-
-        ``hash_emails=True`` stores e-mail addresses as ids as their keyed hash.
-        """
+        """Import users. Options: ``map``, ``zone``, ``source``, ``progress``, ``hash_emails``."""
         return self._import(path, "user", **options)
 
     def import_items(self, path: str | Path, **options: Any) -> IngestReport:
@@ -180,7 +179,8 @@ class Lifeloop:
                     progress=progress,
                 )
                 reports.append((part, report + IngestReport(notes=export.notes)))
-            return reports
+            key = self.id_key(hash_emails=hash_emails)
+            return identities.linked(self.store, export, reports, clock=self.clock, key=key)
 
     def pseudonym(self, address: str) -> str:
         """Return the id under which an e-mail address is stored with ``hash_emails``."""
@@ -218,17 +218,20 @@ class Lifeloop:
             scenario=self.scenario,
             received_us=self.clock(),
             key=self.id_key(),
+            types=self.types,
         )
 
     def identify(
         self, anonymous_id: str, user_id: str, *, kind: AliasKind = "device"
     ) -> IdentityReport:
         """Link an anonymous visitor, or another alias, to a user. Raises ``IdentityRefused``."""
-        return self.store.identify(anonymous_id, user_id, received_us=self.clock(), kind=kind)
+        who, key = (anonymous_id, user_id), self.id_key()
+        return identities.identify(self.store, *who, received_us=self.clock(), kind=kind, key=key)
 
     def erase(self, user_id: str) -> ErasureReport:
         """Remove a person with every alias, for good: whatever comes of them is refused."""
-        return custody.erase(self.store, self.lake(), user_id, at_us=self.clock())
+        home = Home(self.home, self.store.url, self.scenario)
+        return custody.erase(self.store, home, user_id, at_us=self.clock())
 
     def lake(self) -> Lake:
         """Return the lake: the whole history as Parquet, by local day."""

@@ -20,6 +20,43 @@ LINES_SHOWN = 20
 _OF_EVENTS = ("user_id", "type", "occurred_at", "order_id", "session_id", "rating")
 
 
+class TypeLimit:
+    """Counts the types of live events that the scenario does not name, in this process.
+
+    The store is asked what it holds only once a tenth of ``intake.max_event_types`` has come: a
+    business with a few types of its own never pays for it.
+    """
+
+    def __init__(self, store: Store, scenario: Scenario) -> None:
+        self._store = store
+        self._named = frozenset(scenario.events)
+        self._limit = scenario.intake.max_event_types
+        self._seen: set[str] = set()
+        self._asked = False
+
+    def refuse(self, event_type: str) -> InputError | None:
+        """Return why an event of this type is refused, None where it may come."""
+        if event_type in self._named or event_type in self._seen:
+            return None
+        if len(self._seen) >= self._limit // 10 and not self._asked:
+            self._seen |= set(self._store.event_types()) - self._named
+            self._asked = True
+            if event_type in self._seen:
+                return None
+        if len(self._seen) < self._limit:
+            self._seen.add(event_type)
+            return None
+        return refusal(
+            InputError(
+                "there are as many types of event as are let in",
+                got=event_type,
+                allowed=f"{self._limit:,} that the scenario does not name (intake.max_event_types)",
+                hint="send one type, and what varies in context; or name it in [events]",
+            ),
+            "too_many_types",
+        )
+
+
 class FileWatch:
     """Sees every batch of one file before it is stored; its report is added to the import's."""
 

@@ -27,14 +27,27 @@ def restore(
     url: Annotated[
         str | None, typer.Option(help="an empty database; default: as the settings say")
     ] = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(help="folder of project.key and erasures.log, usually the former project"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a project from a backup, of SQLite into PostgreSQL or back; never over another one."""
     from lifeloop.custody import restore as read
 
     with failing_well(as_json=as_json):
-        about = read(file, into, url=url)
+        about = read(file, into, url=url, keys=keys)
     _show("restored", about, as_json)
+    if as_json:
+        return
+    if about["ledger"]:
+        out.print(f"· {about['erased']} people erased since this backup were erased again")
+    else:
+        out.print(
+            "· there was no ledger of erasures: whoever was erased after this backup was made is "
+            "in it; --keys names the folder of erasures.log and project.key"
+        )
 
 
 def _show(title: str, about: dict[str, Any], as_json: bool) -> None:

@@ -28,7 +28,10 @@ def erase(
         print_json(report)
         return
     out.print(table("erased", ["", ""], [[name, n] for name, n in report.items()]))
-    out.print("· backups made before still hold this person: replace them by a new one")
+    out.print(
+        "· backups made before still hold this person: erasures.log, beside the key, erases them "
+        "again when one is restored; keep it, or replace the backups by a new one"
+    )
 
 
 def export(
@@ -38,8 +41,10 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write everything that is held about a person as JSON."""
+    from lifeloop.custody import held as held_about
+
     with opened(folder, as_json=as_json) as loop:
-        held = loop.store.held(user_id)
+        held = held_about(loop.store, user_id, loop.home)
     if into is None:
         print_json(held)
         return

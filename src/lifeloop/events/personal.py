@@ -18,6 +18,16 @@ def emails(ids: pl.Series) -> pl.Series:
     return ids.str.contains(_EMAIL).fill_null(value=False)
 
 
+def is_email(text: str) -> bool:
+    """Return whether an id is an e-mail address."""
+    return re.match(_EMAIL, text) is not None
+
+
+def person_id(user_id: str, *, key: bytes | None) -> str:
+    """Return the id under which somebody is stored: with a key, an address as its pseudonym."""
+    return pseudonym(user_id, key=key) if key is not None and is_email(user_id) else user_id
+
+
 def pseudonym(address: str, *, key: bytes) -> str:
     """Return the id that stands for an address: keyed, so that nobody without the key can tell.
 

@@ -12,7 +12,10 @@ import msgspec
 from starlette.responses import Response
 
 from lifeloop.contracts import Decision, ErasureReport, IngestReport, Recommendations
+from lifeloop.custody import names_of
 from lifeloop.errors import StoreError
+from lifeloop.events.personal import person_id
+from lifeloop.events.records import ANONYMOUS_PREFIX
 from lifeloop.intake import record_many
 from lifeloop.loop import Lifeloop
 from lifeloop.serve import keys, logs
@@ -111,17 +114,28 @@ class Service:
             scenario=self.loop.scenario,
             received_us=self.now_us(),
             key=self.loop.id_key(),
+            types=self.loop.types,
         )
         for outcome in ("accepted", "duplicate", "rejected"):
             self.metrics.events(outcome, getattr(report, outcome))
         return report
 
+    def person(self, user_id: str) -> str:
+        """Return the id under which somebody is stored: an address as its hash where so set."""
+        key = self.loop.id_key()
+        if user_id.startswith(ANONYMOUS_PREFIX):
+            return ANONYMOUS_PREFIX + person_id(user_id.removeprefix(ANONYMOUS_PREFIX), key=key)
+        return person_id(user_id, key=key)
+
     def erase(self, user_id: str) -> ErasureReport:
         """Erase a person from the store and from what this process remembers."""
+        names = names_of(user_id, self.loop.home)
+        names += [f"anon:{a.alias}" for name in names for a in self.loop.store.aliases(name)]
         report = self.loop.erase(user_id)
-        self._ladder.forget(user_id)
+        for name in names:
+            self._ladder.forget(name)
         with self._lock:
-            for request_id in [i for i, shown in self._shown.items() if shown[0] == user_id]:
+            for request_id in [i for i, shown in self._shown.items() if shown[0] in names]:
                 del self._shown[request_id]
         return report
 

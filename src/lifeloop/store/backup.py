@@ -18,9 +18,12 @@ import sqlalchemy as sa
 from lifeloop.errors import SchemaTooNew, StoreError, StoreFull
 from lifeloop.store import clock
 from lifeloop.store.backend import Backend
+from lifeloop.store.erasing import erase_again
+from lifeloop.store.ledger import Ledger
 from lifeloop.store.migrate import newest_version
 from lifeloop.store.tables import clock as clock_table
 from lifeloop.store.tables import kept, metadata
+from lifeloop.store.tombstones import marks_held
 
 MANIFEST = "backup.json"
 _CHUNK = 50_000
@@ -35,6 +38,8 @@ def write_backup(backend: Backend, path: Path, *, files: Mapping[str, Path]) -> 
     dict
         What was written: schema, seq, rows per table, names of the files.
     """
+    with backend.read() as con:  # what another machine erased is in the ledger of this one too
+        Ledger(backend.secret.folder).add(marks_held(con))
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
     try:
         with draft.open("wb") as raw:
@@ -66,6 +71,9 @@ def write_backup(backend: Backend, path: Path, *, files: Mapping[str, Path]) -> 
 def read_backup(backend: Backend, path: Path) -> dict[str, Any]:
     """Put the rows of a backup into an empty database, all or none; return its description.
 
+    Whoever was erased since, by the ledger beside the key, is erased from the rows in the same
+    transaction: ``erased`` says how many people, ``ledger`` whether there was one.
+
     Raises
     ------
     StoreError
@@ -96,12 +104,16 @@ def read_backup(backend: Backend, path: Path) -> dict[str, Any]:
                 _numbers_go_on(con)
                 # Another history from here on: a lake that followed the former one must know.
                 con.execute(sa.delete(kept).where(kept.c.kind == "store"))
+                ledger = Ledger(backend.secret.folder).marks()
+                about |= {"ledger": bool(ledger), "erased": erase_again(backend, con, ledger)}
     except (zipfile.BadZipFile, KeyError, ValueError, pl.exceptions.PolarsError) as error:
         raise StoreError(
             f"the file is no sound backup ({error!r}); nothing was restored",
             got=str(path),
             hint="take another backup",
         ) from error
+    if about["erased"]:
+        backend.scrub()
     return about
 
 

@@ -13,17 +13,28 @@ from lifeloop.events.records import ANONYMOUS_PREFIX
 from lifeloop.store import clock
 from lifeloop.store.backend import Backend
 from lifeloop.store.histories import linked_to
+from lifeloop.store.ledger import Marks
 from lifeloop.store.quarantine import about, released
+from lifeloop.store.secret import mark
 from lifeloop.store.tables import (
     decisions,
     events,
     identity_audit,
     links,
+    quarantine,
     removals,
     superseded,
     users,
 )
-from lifeloop.store.tombstones import bury
+from lifeloop.store.tombstones import (
+    USER,
+    VISITOR,
+    bury,
+    key_of,
+    marks_held,
+    names_in,
+    raise_marks,
+)
 
 _AT_ONCE = 500
 
@@ -44,17 +55,73 @@ def erase_person(backend: Backend, user_id: str, *, at_us: int) -> ErasureReport
         names, visitors = _names_of(con, user_id)
         bury(backend, con, users=names, visitors=visitors, at_us=at_us)
         # A second erasure must also find what another process stored just before the first.
-        counts, gone, changed = _remove(backend, con, names, visitors)
+        counts = _removed(backend, con, names, visitors, at_us=at_us)
         seq = clock.newest(con)
-        body = {"gone": ranges(gone), "changed": ranges(changed), "counts": counts}
-        con.execute(
-            sa.insert(removals).values(
-                why="erased", at_us=at_us, seqs=len(gone), body=json.dumps(body)
-            )
-        )
         clock.take(con, 0)
     backend.scrub()
     return ErasureReport(user_id=user_id, visitors=len(visitors), seq=seq, **counts)
+
+
+def erase_again(backend: Backend, con: sa.Connection, marks: Marks) -> int:
+    """Erase, in what was restored, everybody whom these marks of a ledger name; return how many.
+
+    Raises
+    ------
+    StoreError
+        If the marks are of another key than the one at hand, or that is missing.
+    """
+    fresh = {m: told for m, told in marks.items() if m not in marks_held(con)}
+    if not fresh:
+        return 0
+    raise_marks(backend, con, marks)  # the mark of the key among them, which the next line looks up
+    key = key_of(backend, con)
+    users_, visitors = _everybody(con)
+    names = [name for name in users_ if mark(key, USER, name) in fresh]
+    alone = {name for name in visitors if mark(key, VISITOR, name) in fresh}
+    aliases = {alias for name in names for alias in _names_of(con, name)[1]}
+    devices = sorted(alone | aliases)
+    at_us = max(when for _, when in fresh.values())
+    bury(backend, con, users=names, visitors=devices, at_us=at_us)
+    if names or devices:
+        _removed(backend, con, names, devices, at_us=at_us)
+    return len(names) + len(alone - aliases)
+
+
+def _everybody(con: sa.Connection) -> tuple[set[str], set[str]]:
+    """Return every name of a user and of a visitor that a database holds, wherever it stands."""
+    users_: set[str] = set()
+    visitors: set[str] = set()
+    columns = [events.c.user_id, events.c.referrer_id, users.c.user_id, links.c.user_id]
+    columns += [identity_audit.c.user_id, identity_audit.c.linked_to]
+    for column in columns:
+        users_ |= set(_distinct(con, column))
+    for column in (events.c.anonymous_id, links.c.anonymous_id, identity_audit.c.anonymous_id):
+        visitors |= set(_distinct(con, column))
+    for person in _distinct(con, decisions.c.user_id):
+        mine = visitors if person.startswith(ANONYMOUS_PREFIX) else users_
+        mine.add(person.removeprefix(ANONYMOUS_PREFIX))
+    for raw in con.execute(sa.select(quarantine.c.raw)).scalars():
+        named = set(names_in(json.loads(raw)))
+        users_ |= named
+        visitors |= named
+    return users_, visitors
+
+
+def _distinct(con: sa.Connection, column: sa.Column[Any]) -> list[str]:
+    query = sa.select(column).where(column.is_not(None)).distinct()
+    return [str(name) for name in con.execute(query).scalars()]
+
+
+def _removed(
+    backend: Backend, con: sa.Connection, names: list[str], visitors: list[str], *, at_us: int
+) -> dict[str, int]:
+    """Remove people and keep the record by which the lake follows; return counts."""
+    counts, gone, changed = _remove(backend, con, names, visitors)
+    body = {"gone": ranges(gone), "changed": ranges(changed), "counts": counts}
+    con.execute(
+        sa.insert(removals).values(why="erased", at_us=at_us, seqs=len(gone), body=json.dumps(body))
+    )
+    return counts
 
 
 def _names_of(con: sa.Connection, user_id: str) -> tuple[list[str], list[str]]:

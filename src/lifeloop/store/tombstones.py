@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from lifeloop.errors import StoreError
 from lifeloop.events.records import ANONYMOUS_PREFIX
 from lifeloop.store.backend import Backend
+from lifeloop.store.ledger import Ledger, Marks
 from lifeloop.store.secret import FILE, VARIABLE, mark
 from lifeloop.store.tables import tombstones
 
@@ -100,13 +101,25 @@ def bury(
     visitors: Iterable[str],
     at_us: int,
 ) -> None:
-    """Set the tombstones of people; the key is made with the first."""
+    """Set the tombstones of people, in the ledger too; the key is made with the first."""
     there = bool(backend.fetch(con, _ANY, {}))
     key = key_of(backend, con) if there else backend.secret.made()
     people = [(KEY, ""), *((USER, name) for name in users)]
     people += [(VISITOR, name) for name in visitors]
-    for kind, name in people:
-        backend.put(con, tombstones, {"mark": mark(key, kind, name), "kind": kind, "at_us": at_us})
+    marks = {mark(key, kind, name): (kind, at_us) for kind, name in people}
+    raise_marks(backend, con, marks)
+    Ledger(backend.secret.folder).add({**marks_held(con), **marks})
+
+
+def raise_marks(backend: Backend, con: sa.Connection, marks: Marks) -> None:
+    """Set tombstones whose marks are known already."""
+    for held, (kind, at_us) in marks.items():
+        backend.put(con, tombstones, {"mark": held, "kind": kind, "at_us": at_us})
+
+
+def marks_held(con: sa.Connection) -> Marks:
+    """Return every tombstone of the database."""
+    return {str(row.mark): (row.kind, row.at_us) for row in con.execute(sa.select(tombstones))}
 
 
 # ---------------------------------------------------------------- what is refused

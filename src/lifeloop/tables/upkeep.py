@@ -89,6 +89,17 @@ def refresh(store: Store, scenario: Scenario, folder: Path) -> Refreshed:
     return Refreshed(daily, came.seq, "change", touched, f"{new.height:,} events came")
 
 
+def forget_people(
+    store: Store, scenario: Scenario, folder: Path, user_ids: Collection[str]
+) -> None:
+    """Take people whom the store has erased out of the state that is kept in ``folder``."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        return
+    seq = int(json.loads(path.read_text("utf-8"))["seq"])
+    forget(folder, scenario, user_ids, events=store.changes(after_seq=seq).before)
+
+
 def forget(folder: Path, scenario: Scenario, user_ids: Collection[str], *, events: int) -> None:
     """Take erased people out of the kept state, files included; ``events`` are left in the store.
 

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from lifeloop.errors import StoreError
+from lifeloop.events.records import Event
 from lifeloop.store import open_store
+from lifeloop.store.ledger import FILE as LEDGER
+from lifeloop.store.secret import VARIABLE
 from lifeloop.store.sql_store import SqlStore
 from lifeloop.store.tables import metadata
-from lifeloop.testing.store_suite import NOW, VIEW, event_rows
+from lifeloop.testing.store_suite import DAY, NOW, VIEW, event_rows
 from lifeloop.testing.store_suite_lake import ZONE, live, same
 from lifeloop.testing.store_suite_people import ADA, ADA_ROW, fill
 
@@ -114,3 +117,71 @@ class BackupContract:
         copy.lake(str(tmp_path / "lake2"), zone=ZONE).extend()
         assert copy.kept.get("store", "epoch") != store.kept.get("store", "epoch")
         copy.close()
+
+    # ------------------------------------------------------------ erased since
+
+    def test_whoever_was_erased_since_is_erased_again_by_the_ledger(
+        self, store: SqlStore, new_url: NewUrl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv(VARIABLE, raising=False)
+        fill(store)
+        visit = Event(type="view", anonymous_id="alone", occurred_us=NOW)
+        store.append(event_rows(visit), received_us=NOW)
+        store.backup(tmp_path / "before.zip")
+        for person in (ADA, "anon:alone"):
+            store.erase(person, at_us=NOW + DAY)
+        text = (tmp_path / LEDGER).read_text()
+        assert ADA not in text
+        copy = open_store(new_url(), keys=tmp_path)
+        about = copy.restore(tmp_path / "before.zip")
+        assert (about["ledger"], about["erased"]) == (True, 2)
+        assert same(copy.snapshot(), store.snapshot())
+        assert copy.held(ADA) == store.held(ADA)
+        assert copy.append(event_rows(ADA_ROW, visit), received_us=NOW).rejected == 2
+        assert [f for f in copy.check(now_us=NOW + DAY) if f.severity == "failure"] == []
+        lake = copy.lake(str(tmp_path / "lake"), zone=ZONE)
+        lake.extend()
+        assert same(lake.snapshot(), copy.snapshot())
+        copy.close()
+
+    def test_without_ledger_the_backup_is_told_to_be_from_before(
+        self, store: SqlStore, new_url: NewUrl, tmp_path: Path
+    ) -> None:
+        fill(store)
+        store.backup(tmp_path / "b.zip")
+        store.erase(ADA, at_us=NOW)
+        (tmp_path / "elsewhere").mkdir()
+        copy = open_store(new_url(), keys=tmp_path / "elsewhere")
+        about = copy.restore(tmp_path / "b.zip")
+        assert (about["ledger"], about["erased"]) == (False, 0)
+        assert copy.histories([ADA])[0].known
+        copy.close()
+
+    def test_a_ledger_without_its_key_restores_nothing(
+        self, store: SqlStore, new_url: NewUrl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv(VARIABLE, raising=False)
+        fill(store)
+        store.backup(tmp_path / "b.zip")
+        store.erase(ADA, at_us=NOW)
+        (tmp_path / "other").mkdir()
+        (tmp_path / LEDGER).rename(tmp_path / "other" / LEDGER)
+        copy = open_store(new_url(), keys=tmp_path / "other")
+        with pytest.raises(StoreError, match="is missing"):
+            copy.restore(tmp_path / "b.zip")
+        assert copy.counts()["events"] == 0
+        copy.close()
+
+    def test_a_ledger_that_lost_lines_is_completed_by_the_next_backup(
+        self, store: SqlStore, tmp_path: Path
+    ) -> None:
+        fill(store)
+        store.erase(ADA, at_us=NOW)
+        ledger = tmp_path / LEDGER
+        whole = ledger.read_bytes()
+        ledger.write_bytes(whole[: len(whole) // 2])  # a crash in the middle of a line
+        assert "ledger" in {f.check for f in store.check(now_us=NOW)}
+        store.backup(tmp_path / "b.zip")
+        assert "ledger" not in {f.check for f in store.check(now_us=NOW)}
+        marks = {line.split(" ")[-1] for line in whole.decode().split("\n")}
+        assert marks <= {line.split(" ")[-1] for line in ledger.read_text().split("\n")}

@@ -24,7 +24,7 @@ class Dataset:
     """Files in the order in which they are to be imported.
 
     ``zone`` is where the days of this data begin; ``notes`` is what a reader of any result must
-    know.
+    know; ``links`` are files whose rows say which ``anonymous_id`` is which ``user_id``.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Dataset:
     parts: tuple[Part, ...]
     notes: tuple[str, ...] = ()
     zone: str = "UTC"
+    links: tuple[Part, ...] = ()
 
 
 def written(frame: pl.DataFrame, path: Path) -> Path:

@@ -87,6 +87,28 @@ def _traits(record: Record) -> Record | None:
     return record if record.get("type") == "identify" and record.get("userId") else None
 
 
+def _linked_segment(record: Record) -> Record | None:
+    """Return the calls that say who a visitor is: identify, and alias with its former id."""
+    user = record.get("userId")
+    call = record.get("type")
+    former = record.get("previousId") if call == "alias" else None
+    visitor = former or (record.get("anonymousId") if call in ("identify", "alias") else None)
+    return {"user": user, "visitor": visitor} if user and visitor and user != visitor else None
+
+
+def _linked_posthog(record: Record) -> Record | None:
+    """Return the events that say who a visitor is: $identify, $create_alias, a merge."""
+    properties = _object(record.get("properties"))
+    name, user = record.get("event"), record.get("distinct_id")
+    visitor = properties.get("$anon_distinct_id") if name == "$identify" else None
+    if name in ("$create_alias", "$merge_dangerously"):
+        visitor = properties.get("alias")
+    return {"user": user, "visitor": visitor} if user and visitor and user != visitor else None
+
+
+_LINK = {"user_id": ("user",), "anonymous_id": ("visitor",)}
+
+
 def _object(value: Any) -> Mapping[str, Any]:
     import json
 
@@ -149,8 +171,17 @@ POSTHOG = Preset(
                 before=_who_posthog,
             ),
         ),
+        Shape(
+            kind="event",
+            title="calls of identify",
+            needs=("event", "distinct_id", "properties"),
+            nested=Nested(_LINK, keep=(), before=_linked_posthog),
+            links=True,
+        ),
     ),
     notes=(
+        "$identify, $create_alias and $merge_dangerously link visitors to users; what would merge "
+        "two known users is refused (lifeloop audit)",
         "a distinct_id that is a device's (a UUID, not identified) is read as anonymous_id",
         "of the properties those that lifeloop uses are read; --map reads others",
     ),
@@ -205,6 +236,18 @@ SEGMENT = Preset(
                       "context.locale"),
             ),
         ),
+        Shape(
+            kind="event",
+            title="identify and alias calls",
+            needs=("type", "userId|anonymousId"),
+            fits=_is_segment,
+            nested=Nested(_LINK, keep=(), before=_linked_segment),
+            links=True,
+        ),
     ),
-    notes=("an order's discount and shipping stand on the order, not on its lines: not read",),
+    notes=(
+        "identify and alias calls link visitors to users; what would merge two known users is "
+        "refused (lifeloop audit)",
+        "an order's discount and shipping stand on the order, not on its lines: not read",
+    ),
 )  # fmt: skip

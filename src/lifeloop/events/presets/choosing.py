@@ -11,7 +11,7 @@ from lifeloop.errors import InputError
 from lifeloop.events.datasets.dataset import Dataset, Part
 from lifeloop.events.presets.shape import Peek, Preset, Shape, peek
 from lifeloop.events.readers import ReadOptions
-from lifeloop.events.readers.reading import raw_rows
+from lifeloop.events.readers.reading import rows_if_any
 
 _ORDER = {"user": 0, "item": 1, "event": 2}
 _GATHER = 20
@@ -59,15 +59,18 @@ def read_preset(
     preset = _preset(name)
     found = [peek(path) for path in _files(paths)]
     parts: list[Part] = []
+    links: list[Part] = []
     unknown: list[Peek] = []
     if preset.convert is not None:
         made = preset.convert(found, work)
         parts += [Part(kind, path, options) for kind, path, options in made]
     for file in found:
         shapes = [shape for shape in preset.shapes if shape.accepts(file)]
-        parts += [_part(s, file, preset, work, zone, currency) for s in shapes]
+        parts += [_part(s, file, preset, work, zone, currency) for s in shapes if not s.links]
+        links += [_part(s, file, preset, work, zone, currency) for s in shapes if s.links]
         if not shapes:
             unknown.append(file)
+    parts = [part for part in parts if _has_rows(part, parts)]
     if not parts:
         raise _nothing(preset, found)
     left = [f.path.name for f in unknown if f.path not in {part.path for part in parts}]
@@ -75,7 +78,23 @@ def read_preset(
     if left:
         notes += (f"not files of {preset.title}, left out: {', '.join(left)}",)
     parts.sort(key=lambda part: _ORDER[part.kind])
-    return Dataset(name=preset.name, scenario="ecommerce", parts=tuple(parts), notes=notes)
+    return Dataset(
+        name=preset.name,
+        scenario="ecommerce",
+        parts=tuple(parts),
+        notes=notes,
+        links=tuple(links),
+    )
+
+
+def _has_rows(part: Part, parts: list[Part]) -> bool:
+    """Return whether a file that is read for several kinds has any row of this one."""
+    if part.options.nested is None and not part.path.name.endswith(".items.parquet"):
+        return True
+    if sum(other.path == part.path for other in parts) < 2 and part.kind != "item":
+        return True
+    rows = rows_if_any(part.path, part.kind, options=part.options)
+    return any(raw.frame.height or raw.rejected for raw in rows)
 
 
 def _preset(name: str) -> Preset:
@@ -120,7 +139,7 @@ def _part(
 def _newest(path: Path, out: Path, options: ReadOptions) -> Path:
     """Write one row per item with its newest values; memory grows with the items only."""
     held: list[pl.DataFrame] = []
-    for raw in raw_rows(path, "item", options=options):
+    for raw in rows_if_any(path, "item", options=options):
         if "item_id" not in raw.frame.columns:
             continue
         frame = raw.frame.filter(pl.col("item_id").is_not_null())

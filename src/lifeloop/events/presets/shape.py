@@ -38,6 +38,7 @@ class Shape:
     needs : columns by which it is known, ``a|b`` for one of both; with ``fits`` both must hold.
     mapping, nested, types, default_type, zone : see ``ReadOptions``.
     distinct : the file names one item many times; only its newest values are taken.
+    links : rows say that ``anonymous_id`` is ``user_id``: no events, but links of identity.
     """
 
     kind: Kind
@@ -50,6 +51,7 @@ class Shape:
     default_type: str | None = None
     zone: str | None = None
     distinct: bool = False
+    links: bool = False
 
     def accepts(self, peek: Peek) -> bool:
         """Return whether a file is of this shape."""

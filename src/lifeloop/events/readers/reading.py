@@ -6,9 +6,10 @@ from pathlib import Path
 
 import polars as pl
 
-from lifeloop.errors import InputError
+from lifeloop.errors import InputError, UnreadableFile
 from lifeloop.events.fields import Kind
 from lifeloop.events.ids import assign_event_ids
+from lifeloop.events.problems import NO_ROWS
 from lifeloop.events.readers.batch import Batch, RawBatch, ReadOptions
 from lifeloop.events.readers.conform import SCHEMAS, conformed, judged
 from lifeloop.events.readers.opening import format_of
@@ -60,6 +61,15 @@ def raw_rows(path: Path, kind: Kind, *, options: ReadOptions) -> Iterator[RawBat
 
         return table_rows(path, kind, options=options)
     return named(tables_of(path, kind, options=options), kind, options=options)
+
+
+def rows_if_any(path: Path, kind: Kind, *, options: ReadOptions) -> Iterator[RawBatch]:
+    """Yield as ``raw_rows``; a file of which no record is of this kind yields nothing."""
+    try:
+        yield from raw_rows(path, kind, options=options)
+    except UnreadableFile as error:
+        if getattr(error, "reason", None) != NO_ROWS:
+            raise
 
 
 def read_all(

@@ -44,6 +44,7 @@ def identify(service: Open, link: Link) -> Response:
 @router.get("/users/{user_id:id}/lifecycle", dependencies=[needs("read")])
 def lifecycle_of(service: Open, user_id: Id) -> Response:
     """Say where a user stands, by which rule, and how they came there."""
+    user_id = service.person(user_id)
     stage = service.loop.stage(user_id)
     return service.json({**service.plain(stage), "path": service.loop.why(user_id)["moves"]})
 

@@ -83,7 +83,7 @@ def recommendations(
     if surface is not None:
         given["surface"] = surface
     wishes = Wishes(exclude=frozenset(exclude), where=filters)
-    asked = Asked(user_id, k, given, wishes)
+    asked = Asked(service.person(user_id), k, given, wishes)
     return _page(service, asked, cursor=cursor, why=why)
 
 
@@ -131,6 +131,7 @@ def _asked(service: Service, situation: Situation, *, only: tuple[str, ...] | No
         if who is not None:
             raise Problem(422, "name a user or a visitor, not both", error="input-error")
         who = ANONYMOUS_PREFIX + situation.anonymous_id
+    who = None if who is None else service.person(who)
     session = None
     if situation.history is not None:
         session = sessions.parsed(

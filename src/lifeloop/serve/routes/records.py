@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Response
 
+from lifeloop.custody import held
 from lifeloop.errors import InputError
 from lifeloop.serve import records
 from lifeloop.serve.problems import Problem
@@ -28,7 +29,7 @@ _MADE: dict[int | str, dict[str, Any]] = {
 
 
 def _get(service: Service, kind: Kind, record_id: str, known: str | None) -> Response:
-    record = records.get(service.loop.store, kind, record_id)
+    record = records.get(service.loop.store, kind, _named(service, kind, record_id))
     tag = records.etag(record)
     if known is not None and tag in known:
         return Response(status_code=304, headers={"etag": tag})
@@ -45,6 +46,7 @@ def _change(
     if_match: str | None,
     if_none_match: str | None,
 ) -> Response:
+    record_id, given = _named(service, kind, record_id), _hashed(service, kind, given)
     if given.get(kind.key, record_id) != record_id:
         raise InputError(
             "the id in the body is not the one in the path",
@@ -72,12 +74,22 @@ def _many(service: Service, kind: Kind, rows: list[dict[str, Any]], *, merge: bo
     report = records.put_many(
         service.loop.store,
         kind,
-        rows,
+        [_hashed(service, kind, row) for row in rows],
         merge=merge,
         zone=service.loop.scenario.locale.zone,
         at_us=service.now_us(),
     )
     return service.json(report.to_dict(), status=200 if not rows or _any(report) else 422)
+
+
+def _named(service: Service, kind: Kind, record_id: str) -> str:
+    return service.person(record_id) if kind is USERS else record_id
+
+
+def _hashed(service: Service, kind: Kind, row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with its address as the id under which the person is stored."""
+    name = row.get(kind.key) if isinstance(row, dict) else None
+    return {**row, kind.key: _named(service, kind, name)} if isinstance(name, str) else row
 
 
 def _any(report: Any) -> bool:
@@ -165,7 +177,7 @@ def remove_items(service: Open, ids: Ids) -> Response:
 @router.get("/users/{user_id:id}/export", tags=["users"], dependencies=[needs("admin")])
 def export_user(service: Open, user_id: Id) -> Response:
     """Return everything that is held about a person."""
-    return service.json(service.loop.store.held(user_id))
+    return service.json(held(service.loop.store, user_id, service.loop.home))
 
 
 @router.get("/users/{user_id:id}", tags=["users"], dependencies=[needs("read")], responses=_GONE)
@@ -204,7 +216,7 @@ def put_user(
 )
 def patch_user(service: Open, user_id: Id, given: Fields, if_match: Match = None) -> Response:
     """Change fields of one user (JSON merge patch: null removes a field)."""
-    records.get(service.loop.store, USERS, user_id)
+    records.get(service.loop.store, USERS, service.person(user_id))
     return _change(
         service, USERS, user_id, given, merge=True, if_match=if_match, if_none_match=None
     )

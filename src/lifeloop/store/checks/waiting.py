@@ -6,8 +6,9 @@ import sqlalchemy as sa
 
 from lifeloop.contracts import Finding
 from lifeloop.store.backend import Backend
+from lifeloop.store.ledger import Ledger
 from lifeloop.store.tables import events, quarantine, tombstones
-from lifeloop.store.tombstones import KEY, key_of
+from lifeloop.store.tombstones import KEY, key_of, marks_held
 
 _MANY = 10_000
 _SHARE = 0.01
@@ -49,4 +50,15 @@ def key(backend: Backend) -> Iterator[Finding]:
             yield Finding("key", "ok", "nobody was erased")
             return
         key_of(backend, con)  # raises, and the finding says so
+        ledger = Ledger(backend.secret.folder).marks()
+        lacking = sum(mark not in ledger for mark in marks_held(con))
+    if lacking:
+        yield Finding(
+            "ledger",
+            "warning",
+            "the ledger of erasures beside the key lacks some: a backup from before them would "
+            "bring those people back when it is restored",
+            count=lacking,
+            next="lifeloop backup FILE completes it, where its folder can be written to",
+        )
     yield Finding("key", "ok", f"the key of {n:,} tombstones is there", count=n)
