@@ -42,6 +42,36 @@ def test_traffic_and_sessions_count_the_same_sessions(seed: int, grain: Any) -> 
     assert traffic["sessions"].to_list() == sessions["sessions"].to_list()
 
 
+def test_a_session_of_24_hours_within_a_day_of_25_is_cut() -> None:
+    midnight = int(datetime(2024, 11, 3, 7, tzinfo=UTC).timestamp())  # US/Pacific; 25 hours long
+    t_s = range(midnight + 600, midnight + 600 + 24 * 3600 + 1, 1200)
+    events = visits(["a"] * len(t_s), [s * 1_000_000 for s in t_s])
+    (day,) = lc.traffic(events, zone="US/Pacific").rows(named=True)
+    assert (day["visitors"], day["sessions"]) == (1, 2)
+    assert lc.sessions(events, zone="US/Pacific")["sessions"].to_list() == [2]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from(["day", "week", "month"]),
+    st.sampled_from(["monday", "sunday"]),
+    st.integers(0, 20),
+)
+def test_users_as_numbers_or_as_names_are_the_same_flows(
+    seed: int, grain: Any, week_start: Any, burn_in: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    users = [f"u{k}" for k in rng.integers(0, 9, 60)]
+    events = visits(list(users), rng.integers(-40 * DAY_US, 60 * DAY_US, 60).tolist())
+    options: dict[str, Any] = {
+        "grain": grain, "week_start": week_start, "burn_in_days": burn_in, "zone": "Asia/Shanghai",
+    }  # fmt: skip
+    numbered = lc.growth_accounting(events, **options)
+    named = lc.growth_accounting(events.with_columns(one=pl.lit("x")), by="one", **options)
+    assert numbered.rows() == named.drop("one", "small").rows()
+
+
 def test_events_without_a_user_are_nobody() -> None:
     some = visits(["a", None, None, "b"], [0, 1, DAY_US, DAY_US])
     want = visits(["a", "b"], [0, DAY_US])

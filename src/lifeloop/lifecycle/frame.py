@@ -112,9 +112,7 @@ def read(
         return events.as_log(zone=zone, as_of=as_of, filtered=filtered)
     lazy = nw.from_native(events).lazy()
     columns = _checked(lazy, needs)
-    kept = lazy.filter(~nw.col("t_us").is_null(), ~nw.col("user_id").is_null())
-    if "is_bot" in columns and not include_bots:
-        kept = kept.filter(~nw.col("is_bot").fill_null(value=False))
+    kept = _real(events, lazy, bots="is_bot" not in columns or include_bots)
     if where is not None:
         kept = kept.filter(where)
     as_of_us = micros(as_of) if isinstance(as_of, datetime) else as_of
@@ -132,6 +130,25 @@ def read(
         as_of_us = 1 if hi_us is None else end_of_day_us(day_of(hi_us, zone), zone)
     day = nw.col("t_us") if lo_us is None else day_expr("t_us", zone=zone, lo_us=lo_us, hi_us=hi_us)
     return Log(kept.with_columns(day=day), columns, zone, as_of_us, lo_us, hi_us)
+
+
+def _real(events: IntoFrame, lazy: Lazy, *, bots: bool) -> Lazy:
+    # Events of somebody, at some time, and of people only. A Polars table knows at once where it
+    # holds no null and no bot: a filter that keeps everything is left out.
+    table = events if isinstance(events, pl.DataFrame) else None
+    for name in ("t_us", "user_id"):
+        if table is None or table[name].null_count():
+            lazy = lazy.filter(~nw.col(name).is_null())
+    if not bots and (table is None or table["is_bot"].dtype != pl.Boolean or table["is_bot"].any()):
+        lazy = lazy.filter(~nw.col("is_bot").fill_null(value=False))
+    return lazy
+
+
+def of_types(types: Collection[str]) -> nw.Expr:
+    """Return whether an event is of one of the types."""
+    if len(types) == 1:  # several times faster than a set of one
+        return nw.col("type") == next(iter(types))
+    return nw.col("type").is_in(sorted(types))
 
 
 def collect(frame: Lazy) -> pl.DataFrame:

@@ -6,6 +6,7 @@ import narwhals as nw
 import polars as pl
 
 from lifeloop.lifecycle.frame import Events, Lazy, collect
+from lifeloop.lifecycle.numbered import numbered_periods
 from lifeloop.lifecycle.options import Options, View, opened
 from lifeloop.lifecycle.tables import finished, members_of, on_grid
 
@@ -42,7 +43,7 @@ def growth_accounting(
     spec/lifecycle.md, sections 2 and 3 (PostHog's lifecycle tests).
     """
     view = opened(events, options)
-    known = _with_before(view)
+    known = _with_before(view, named=members)
     if members:
         return members_of(view, collect(_flows(view, known)), label="state")
     keys = [*view.by, "period"]
@@ -55,11 +56,13 @@ def growth_accounting(
     return finished(view, table, list(FLOWS), users=pl.sum_horizontal(pl.col(FLOWS).abs()))
 
 
-def _with_before(view: View) -> Lazy:
+def _with_before(view: View, *, named: bool) -> Lazy:
     previous: dict[str, Any] = {"order_by": "period"}
-    periods = view.known_periods().with_columns(
-        before=nw.col("period").shift(1).over("user_id", **previous)
-    )
+    periods = None if named else numbered_periods(view)
+    if periods is None:
+        periods = view.known_periods().with_columns(
+            before=nw.col("period").shift(1).over("user_id", **previous)
+        )
     return periods.with_columns(
         is_new=nw.col("before").is_null() & ~nw.col("burnt"),
         is_back=(nw.col("before") == nw.col("period") - 1).fill_null(value=False),

@@ -23,7 +23,7 @@ from lifeloop.lifecycle.calendar import (
     periods_of,
     with_period,
 )
-from lifeloop.lifecycle.frame import PASSIVE, Events, Lazy, Log, collect, read
+from lifeloop.lifecycle.frame import PASSIVE, Events, Lazy, Log, collect, of_types, read
 from lifeloop.lifecycle.segments import segmented
 
 HOUR_US = 3_600_000_000
@@ -138,7 +138,7 @@ class View:
         if self.log.prepared is not None:
             return self.log.frame.filter(nw.col("active"))
         passive = sorted(self.settings.passive)
-        return self.log.frame.filter(~nw.col("type").is_in(passive)) if passive else self.log.frame
+        return self.log.frame.filter(~of_types(passive)) if passive else self.log.frame
 
     def user_days(self) -> Lazy:
         """Return one row per user and active day: user_id, the ``by`` columns, day."""
@@ -162,10 +162,10 @@ class View:
         firsts = days.group_by("user_id", *self.by, "period").agg(day=nw.col("day").min())
         return firsts.with_columns(burnt=nw.col("day") < self.first_new_day).drop("day")
 
-    def with_period(self, frame: Lazy) -> Lazy:
-        """Return the frame with ``period``, the index of the period of its ``day``."""
+    def with_period(self, frame: Lazy, day: str = "day") -> Lazy:
+        """Return the frame with ``period``, the index of the period of a day column."""
         s = self.settings
-        return with_period(frame, grain=s.grain, week_start=s.week_start)
+        return with_period(frame, day, grain=s.grain, week_start=s.week_start)
 
     def period_of(self, day: int) -> int:
         """Return the period index of a day."""

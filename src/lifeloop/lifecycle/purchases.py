@@ -11,7 +11,7 @@ from typing import Any
 import narwhals as nw
 
 from lifeloop.errors import InputError
-from lifeloop.lifecycle.frame import Lazy, Log, collect, distinct
+from lifeloop.lifecycle.frame import Lazy, Log, collect, distinct, of_types
 from lifeloop.lifecycle.money import micros_of
 from lifeloop.lifecycle.options import View
 
@@ -28,13 +28,13 @@ def order_lines(log: Log, orders: Sequence[str], refunds: Sequence[str]) -> Lazy
         The log's columns, ``order_key``, ``refund`` (0/1), ``net`` (int64 millionths, minus for
         refunds, 0 where unknown), ``valued`` and ``paid`` (0/1).
     """
-    lines = distinct(log.frame.filter(nw.col("type").is_in((*orders, *refunds))), log.columns)
+    lines = distinct(log.frame.filter(of_types((*orders, *refunds))), log.columns)
     order_id = nw.col("order_id") if "order_id" in log.columns else nw.lit(None).cast(nw.String)
     money = micros_of("value") if "value" in log.columns else nw.lit(None).cast(nw.Int64)
     return lines.with_columns(
         order_id=order_id,
         order_key=nw.when(order_id.is_null()).then(nw.col("t_us")).otherwise(None),
-        refund=nw.col("type").is_in(refunds).cast(nw.Int64),
+        refund=of_types(refunds).cast(nw.Int64),
         money=money,
     ).with_columns(
         net=nw.when(nw.col("refund") == 1)
@@ -123,7 +123,7 @@ def check_currency(view: View, orders: Sequence[str], refunds: Sequence[str]) ->
     """Return the one currency of the money in the log (None when not said), or refuse a mix."""
     if "currency" not in view.log.columns:
         return None
-    lines = view.log.frame.filter(nw.col("type").is_in((*orders, *refunds)))
+    lines = view.log.frame.filter(of_types((*orders, *refunds)))
     found = collect(
         lines.filter(~nw.col("currency").is_null()).group_by("currency").agg(n=nw.len())
     ).sort("currency")

@@ -7,7 +7,7 @@ import narwhals as nw
 from narwhals.typing import IntoFrame
 
 from lifeloop.errors import InputError
-from lifeloop.lifecycle.frame import Lazy, Log
+from lifeloop.lifecycle.frame import Lazy, Log, of_types
 
 RESERVED = frozenset({"user_id", "t_us", "type", "day", "value", "period", "cohort", "partial"})
 """Names that every table needs for itself."""
@@ -90,7 +90,7 @@ def _once(frame: Lazy, key: str, name: str) -> Lazy:
 
 
 def _first_item(frame: Lazy, values: Lazy, item_types: Collection[str]) -> Lazy:
-    taken = frame.filter(nw.col("type").is_in(sorted(item_types)), ~nw.col("item_id").is_null())
+    taken = frame.filter(of_types(item_types), ~nw.col("item_id").is_null())
     valued = taken.select("user_id", "t_us", "item_id").join(values, on="item_id", how="inner")
     return _first_value(valued, "_by")
 

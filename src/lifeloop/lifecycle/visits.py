@@ -1,5 +1,6 @@
 """Sessions and traffic: how often people come, and for how long."""
 
+from dataclasses import replace
 from typing import Any, Unpack
 
 import narwhals as nw
@@ -112,36 +113,76 @@ def traffic(
         (``by``,) period, visitors, sessions, partial.
     """
     view = opened(events, options, needs=("t_us",))
-    people = view.user_periods().filter(
-        nw.col("period") >= view.first, nw.col("period") <= view.last
-    )
+    shown = (nw.col("period") >= view.first) & (nw.col("period") <= view.last)
     if members:
-        rows = collect(people).rename({"period": "ix"}).join(view.periods(), on="ix", how="inner")
+        rows = (
+            collect(view.user_periods().filter(shown))
+            .rename({"period": "ix"})
+            .join(view.periods(), on="ix", how="inner")
+        )
         return rows.select(*view.by, "period", "user_id").sort(*view.by, "period", "user_id")
-    keys = [*view.by, "period"]
-    visitors = collect(people.group_by(*keys).agg(visitors=nw.len()))
-    started = _started(view, gap_minutes)
-    cells = visitors.join(started, on=keys, how="full", coalesce=True)
-    table = on_grid(view, cells).with_columns(pl.col("visitors", "sessions").fill_null(0))
+    cells = _visits(view, gap_minutes)
+    shown_cells = cells.filter(pl.col("period") >= view.first, pl.col("period") <= view.last)
+    table = on_grid(view, shown_cells).with_columns(pl.col("visitors", "sessions").fill_null(0))
     return finished(view, table, ["visitors", "sessions"], users=pl.col("visitors"))
 
 
-def _started(view: View, gap_minutes: float) -> pl.DataFrame:
-    # Sessions by period: openings, counted where the events are, and what a day's length cuts off.
+def _visits(view: View, gap_minutes: float) -> pl.DataFrame:
+    # Visitors and sessions by period in one pass over the events in order: a visitor's first
+    # event of a period follows one of an earlier period, a session's first event a long pause.
     gap_us, longest_us = _limits(gap_minutes)
-    edges, keys = kept(_edges(view, gap_us)), [*view.by, "period"]
-    opened_at = view.with_period(edges.filter(nw.col("opens")))
-    cells = [collect(opened_at.group_by(*keys).agg(sessions=nw.len()))]
-    long = collect(edges.filter(~(nw.col("opens") & nw.col("closes"))))
-    rows = _paired(long, ["user_id", *view.by])
+    in_order: dict[str, Any] = {"order_by": "t_us"}
+    t_us, acts = nw.col("t_us"), view.active().select("user_id", *view.by, "t_us", "day")
+    known = acts.with_columns(
+        pause=t_us - t_us.shift(1).over("user_id", **in_order),
+        was=nw.col("day").shift(1).over("user_id", **in_order),
+    ).with_columns(
+        opens=(nw.col("pause") >= gap_us).fill_null(value=True),
+        # A session of a day or longer goes on over a multiple of a day.
+        goes_on=(t_us // longest_us != (t_us - nw.col("pause")) // longest_us).fill_null(
+            value=False
+        ),
+    )
+    turns = known.filter(
+        nw.col("opens") | nw.col("goes_on") | (nw.col("day") != nw.col("was"))
+    ).with_columns(goes_on=nw.col("goes_on") & ~nw.col("opens"))
+    turns = kept(turns.select("user_id", *view.by, "day", "was", "opens", "goes_on"))
+    came = view.with_period(turns, "was").rename({"period": "was_period"})
+    came = view.with_period(came).with_columns(
+        comes=(nw.col("period") != nw.col("was_period")).fill_null(value=True)
+    )
+    keys = [*view.by, "period"]
+    cells = collect(
+        came.group_by(*keys).agg(
+            visitors=nw.col("comes").cast(nw.Int64).sum(),
+            sessions=nw.col("opens").cast(nw.Int64).sum(),
+        )
+    )
+    more = _cut_off(view, turns.filter(nw.col("goes_on")), gap_us, longest_us)
+    if more.is_empty():
+        return cells
+    return (
+        pl.concat([cells, more], how="diagonal")
+        .group_by(keys)
+        .agg(pl.col("visitors", "sessions").sum())
+    )
+
+
+def _cut_off(view: View, turns: Lazy, gap_us: int, longest_us: int) -> pl.DataFrame:
+    # The sessions that begin where another one has reached its greatest length.
+    users = turns.group_by("user_id").agg()
+    if collect(users.head(1)).is_empty():
+        return pl.DataFrame()
+    frame = view.log.frame.join(users, on="user_id", how="semi")
+    few = replace(view, log=replace(view.log, frame=frame))
+    rows = _paired(collect(_edges(few, gap_us)), ["user_id", *view.by])
     tall = rows.filter(pl.col("end_us") - pl.col("start_us") >= longest_us)
-    if not tall.is_empty():
-        more = _cut(view, tall, longest_us).join(tall, on=["user_id", "start_us"], how="anti")
-        periods = view.periods_of(days_of(more["start_us"].to_numpy(), view.log.zone))
-        dated = more.with_columns(period=pl.Series(periods, dtype=pl.Int64))
-        cells.append(dated.group_by(keys).agg(sessions=pl.len().cast(pl.Int64)))
-    found = pl.concat(cells).group_by(keys).agg(pl.col("sessions").sum())
-    return found.filter(pl.col("period") >= view.first, pl.col("period") <= view.last)
+    if tall.is_empty():
+        return tall
+    more = _cut(few, tall, longest_us).join(tall, on=["user_id", "start_us"], how="anti")
+    periods = view.periods_of(days_of(more["start_us"].to_numpy(), view.log.zone))
+    dated = more.with_columns(period=pl.Series(periods, dtype=pl.Int64))
+    return dated.group_by(*view.by, "period").agg(sessions=pl.len().cast(pl.Int64))
 
 
 def _limits(gap_minutes: float) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import narwhals as nw
 import polars as pl
 
 from lifeloop.lifecycle.coverage import FAR, covered, covering
-from lifeloop.lifecycle.frame import Events, Lazy, collect, distinct, kept
+from lifeloop.lifecycle.frame import Events, Lazy, collect, distinct, kept, of_types
 from lifeloop.lifecycle.options import SMALL_CELL, Options, View, opened
 from lifeloop.lifecycle.rates import Z95, with_rate
 from lifeloop.lifecycle.tables import finished, members_of, on_grid
@@ -59,7 +59,7 @@ def satisfaction(
     """
     view = opened(events, options, needs=("rating",))
     kinds = {"csat": tuple(csat_types), "nps": tuple(nps_types)}
-    asked = kept(view.log.frame.filter(nw.col("type").is_in((*kinds["csat"], *kinds["nps"]))))
+    asked = kept(view.log.frame.filter(of_types((*kinds["csat"], *kinds["nps"]))))
     view = replace(view, log=replace(view.log, frame=asked))
     voices = nw.concat([_voices(view, types, scale) for scale, types in kinds.items()])
     if members:
@@ -174,7 +174,7 @@ def referrals(
 def _answers(view: View, types: tuple[str, ...], scale: str) -> tuple[Lazy, nw.Expr]:
     low, high = SCALES[scale]
     rating = nw.col("rating").cast(nw.Float64)
-    asked = view.log.frame.filter(nw.col("type").is_in(types))
+    asked = view.log.frame.filter(of_types(types))
     whole = rating.is_finite() & (rating == rating.round(0))
     return asked, (whole & (rating >= low) & (rating <= high)).fill_null(value=False)
 
