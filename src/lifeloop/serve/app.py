@@ -15,7 +15,7 @@ from starlette.responses import Response
 from lifeloop.errors import LifeloopError
 from lifeloop.loop import Lifeloop
 from lifeloop.serve import logs, problems
-from lifeloop.serve.dashboard import PAGES
+from lifeloop.serve.dashboard import PAGES, Desk
 from lifeloop.serve.gate import OPEN, Gate
 from lifeloop.serve.problems import MEDIA_TYPE, Problem
 from lifeloop.serve.routes import ROUTERS, events
@@ -53,6 +53,7 @@ def create_app(
         An ASGI application; ``app.state.service`` is what its routes are given.
     """
     service = Service(loop, settings or ServeSettings(), where=where)
+    desk = Desk(loop)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -63,6 +64,7 @@ def create_app(
             yield
             tasks.cancel_scope.cancel()
         service.close()
+        desk.close()
         logs.note("stopped")
 
     app = FastAPI(
@@ -76,6 +78,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.service = service
+    app.state.desk = desk
     for router in (*ROUTERS, *PAGES):
         app.router.routes.extend(router.routes)  # flat: every route is there to be looked at
     app.router.routes.append(events.ROUTE)

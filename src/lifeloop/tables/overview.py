@@ -76,7 +76,9 @@ class Overview:
         }
 
 
-def overview(source: Source, *, grain: Grain = "week", lang: str | None = None) -> Overview:
+def overview(
+    source: Source, *, grain: Grain = "week", lang: str | None = None, **asked: Any
+) -> Overview:
     """Return the overview of everything read.
 
     Parameters
@@ -87,6 +89,8 @@ def overview(source: Source, *, grain: Grain = "week", lang: str | None = None) 
         The newest complete period is set against the complete one before.
     lang : "en" | "zh", optional
         Default: the scenario's language.
+    **asked
+        ``start``, ``end``, ``where`` and ``include_bots`` of ``table_of``, for every table.
 
     Returns
     -------
@@ -101,7 +105,7 @@ def overview(source: Source, *, grain: Grain = "week", lang: str | None = None) 
 
     def table(name: str, options: tuple[tuple[str, Any], ...] = ()) -> Table:
         if (name, options) not in made:
-            found = table_of(source, name, grain=grain, lang=said.lang, **dict(options))
+            found = table_of(source, name, grain=grain, lang=said.lang, **asked, **dict(options))
             made[name, options] = found
         return made[name, options]
 

@@ -1,0 +1,200 @@
+"""What the pages read: tables of one reading of the store, kept until the store has moved on.
+
+A page never waits for another reader of the store and never takes a thread of the request path:
+tables are computed on two threads of the desk's own. While the store moves on, pages show the
+reading before and say its age; the next one is prepared behind them, with every table that was
+asked lately, and takes its place whole, so that one page never mixes two moments.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+import polars as pl
+
+from lifeloop import tables
+from lifeloop.contracts import Table
+from lifeloop.errors import LifeloopError
+from lifeloop.loop import Lifeloop
+from lifeloop.serve import logs
+from lifeloop.tables import Source
+
+FRESH_S = 30.0
+"""A reading is replaced at the earliest this long after it was made, if the store moved on."""
+
+_TABLES_KEPT = 160
+_WARM = 40
+_THREADS = 2
+
+Key = tuple[Any, ...]
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False)
+class Reading:
+    """One reading of the store, and everything that was computed from it."""
+
+    source: Source
+    at: float
+    made: OrderedDict[Key, Any] = field(default_factory=OrderedDict)
+    locks: dict[Key, threading.Lock] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def get(self, key: Key, make: Callable[[Source], T]) -> T:
+        """Return what ``make`` makes of the source; computed once, by whoever comes first."""
+        with self.lock:
+            if key in self.made:
+                self.made.move_to_end(key)
+                kept: T = self.made[key]
+                return kept
+            own = self.locks.setdefault(key, threading.Lock())
+        with own:
+            if key in self.made:
+                found: T = self.made[key]
+                return found
+            value = make(self.source)
+            with self.lock:
+                self.made[key] = value
+                self.locks.pop(key, None)
+                while len(self.made) > _TABLES_KEPT:
+                    self.made.popitem(last=False)
+            return value
+
+    def lately(self) -> list[Key]:
+        """Return the keys asked last, newest first."""
+        with self.lock:
+            return list(self.made)[::-1][:_WARM]
+
+
+class Desk:
+    """The readings of one process, and the threads that make them."""
+
+    def __init__(self, loop: Lifeloop, *, fresh_s: float = FRESH_S) -> None:
+        self.loop = loop
+        self._fresh_s = fresh_s
+        self._held: Reading | None = None
+        self._reading = threading.Lock()
+        self._behind: Future[None] | None = None
+        self._lock = threading.Lock()
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="dashboard")
+        self._back = ThreadPoolExecutor(1, thread_name_prefix="dashboard-next")
+        self._pages: dict[Key, Future[Any]] = {}
+        self._makers: dict[Key, Callable[[Source], Any]] = {}
+        self.limiter = anyio.CapacityLimiter(_THREADS)
+
+    def close(self) -> None:
+        """Let nothing new begin."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._back.shutdown(wait=False, cancel_futures=True)
+
+    # ---------------------------------------------------------------- readings
+
+    def reading(self) -> Reading:
+        """Return the present reading; the first one is made here, later ones behind the pages."""
+        held = self._held
+        if held is None:
+            with self._reading:
+                if self._held is None:
+                    self._held = Reading(self._read(), time.monotonic())
+                return self._held
+        if time.monotonic() - held.at > self._fresh_s and self._moved(held):
+            with self._lock:
+                if self._behind is None or self._behind.done():
+                    self._behind = self._back.submit(self._follow, held)
+        return held
+
+    @property
+    def held(self) -> Reading | None:
+        """The present reading, None before the first page."""
+        return self._held
+
+    def age_s(self) -> float:
+        """Return how old the present reading is."""
+        return 0.0 if self._held is None else time.monotonic() - self._held.at
+
+    def forget(self) -> None:
+        """Read the store anew before the next page, as after an erasure or a repair."""
+        with self._reading:
+            self._held = None
+
+    def _read(self) -> Source:
+        loop = self.loop
+        return tables.read_source(loop.store, loop.scenario, moment=loop.moment())
+
+    def _moved(self, held: Reading) -> bool:
+        try:
+            moved = self.loop.store.last_seq() != held.source.seq
+            day = 86_400_000_000
+            return moved or self.loop.moment().as_of_us - held.source.moment.as_of_us > day
+        except LifeloopError:
+            return False  # the store is down: what was read stands
+
+    def _follow(self, held: Reading) -> None:
+        try:
+            made = Reading(self._read(), time.monotonic())
+            for key in held.lately():
+                maker = self._makers.get(key)
+                if maker is not None:
+                    made.get(key, maker)
+            with self._reading:
+                if self._held is held:
+                    self._held = made
+        except Exception as error:
+            logs.failure(error)
+            held.at = time.monotonic()  # not again at once
+
+    # ---------------------------------------------------------------- what pages ask
+
+    def made(self, key: Key, make: Callable[[Source], T]) -> T:
+        """Return something computed from the present reading, once per reading."""
+        self._makers[key] = make
+        while len(self._makers) > 4 * _TABLES_KEPT:
+            self._makers.pop(next(iter(self._makers)))
+        return self.reading().get(key, make)
+
+    def table(self, name: str, **asked: Any) -> Table:
+        """Return a lifecycle table of the present reading. See ``tables.table_of``."""
+        key = ("table", name, _frozen(asked))
+        return self.made(key, lambda source: tables.table_of(source, name, **asked))
+
+    def overview(self, **asked: Any) -> tables.Overview:
+        """Return the key metrics of the present reading. See ``tables.overview``."""
+        key = ("overview", _frozen(asked))
+        return self.made(key, lambda source: tables.overview(source, **asked))
+
+    def stages(self) -> pl.DataFrame:
+        """Return where every user stands, one row each."""
+        return self.table("stages").rows
+
+    async def work(self, key: Key, make: Callable[[], T], *, wait_s: float) -> T | None:
+        """Return what ``make`` makes on a thread of the desk; None if that takes longer.
+
+        What takes longer goes on: the same key asked again joins it.
+        """
+        with self._lock:
+            running = self._pages.get(key)
+            if running is None:
+                running = self._pages[key] = self._threads.submit(make)
+        with anyio.move_on_after(wait_s):
+            while not running.done():
+                await anyio.sleep(0.005)
+        if not running.done():
+            return None
+        with self._lock:
+            self._pages.pop(key, None)
+        value: T = running.result()
+        return value
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return tuple(sorted((k, _frozen(v)) for k, v in value.items() if v is not None))
+    if isinstance(value, list | tuple):
+        return tuple(_frozen(v) for v in value)
+    return value

@@ -1,0 +1,216 @@
+"""The pages: each answers, says what is missing, offers what it shows, and writes nothing."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from lifeloop import Lifeloop
+from lifeloop.serve import create_app, signin
+from lifeloop.serve.dashboard import formats
+from lifeloop.serve.dashboard.changes import unusual
+from lifeloop.serve.dashboard.shell import NAV
+from lifeloop.serve.dashboard.sparks import parts, spark
+from lifeloop.testing.served import SETTINGS
+
+WAIT = 40
+
+
+class Reader:
+    """Somebody who is signed in, and waits while a page says that it is being made."""
+
+    def __init__(self, client: TestClient, csrf: str) -> None:
+        self.client, self.csrf = client, csrf
+
+    def get(self, path: str, **given: Any) -> Any:
+        for _ in range(WAIT):
+            answer = self.client.get(path, **given)
+            if 'http-equiv="refresh"' not in answer.text:
+                return answer
+        raise AssertionError(f"{path} was never ready")
+
+    def text(self, path: str, **given: Any) -> str:
+        answer = self.get(path, **given)
+        assert answer.status_code == 200, (path, answer.status_code, answer.text[-800:])
+        return str(answer.text)
+
+
+def reader_of(loop: Lifeloop) -> Iterator[Reader]:
+    with TestClient(create_app(loop), follow_redirects=False) as client:
+        password = signin.create_account(loop.store.kept, "ann", at_us=1)
+        client.post("/login", data={"account": "ann", "password": password})
+        token = client.cookies[signin.COOKIE]
+        session = signin.session_of(loop.store.kept, token, at_us=2)
+        assert session is not None
+        yield Reader(client, session.csrf)
+
+
+@pytest.fixture
+def reader(served_shop: Lifeloop) -> Iterator[Reader]:
+    yield from reader_of(served_shop)
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_every_page_answers_in_both_languages(reader: Reader, lang: str) -> None:
+    for place in NAV:
+        text = reader.text(place.path, params={"lang": lang})
+        assert f'<html lang="{"zh-CN" if lang == "zh" else "en"}"' in text
+        assert "style=" not in re.sub(r"<title>.*?</title>", "", text)  # the policy forbids it
+        assert not re.search(r"<script(?![^>]*\bsrc=)", text)
+        assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", text)
+
+
+def test_an_empty_project_says_what_to_do_first(tmp_path: Any) -> None:
+    with Lifeloop.open(tmp_path / "new", scenario=SETTINGS) as loop:
+        for reader in reader_of(loop):
+            assert "lifeloop import events" in reader.text("/dashboard")
+            for place in NAV:
+                assert reader.get(place.path).status_code == 200
+
+
+def test_a_filter_lives_in_the_address_and_what_is_wrong_is_told(reader: Reader) -> None:
+    text = reader.text("/dashboard/stages?grain=month&where=type:purchase")
+    assert '<option value="month" selected>' in text
+    assert "type:purchase" in text
+    for query in ("start=tuesday", "grain=eon", "where=nothing", "start=2026-02-02&end=2026-01-01"):
+        answer = reader.get(f"/dashboard?{query}")
+        assert answer.status_code == 422
+        assert 'role="alert"' in answer.text
+
+
+def test_the_people_behind_a_number_are_that_many(reader: Reader) -> None:
+    text = reader.text("/dashboard/members/stage_counts?grain=day&cell=stage:loyalty")
+    shown = set(re.findall(r'href="/dashboard/users/(u\d+)"', text))
+    assert shown == {f"u{n}" for n in range(30)}
+    assert "/dashboard/users/" not in re.sub(
+        r"<nav.*?</nav>", "", reader.text("/dashboard/members/stage_counts?cell=stage:nowhere")
+    )
+
+
+def test_a_table_is_taken_away_as_csv_and_png(reader: Reader) -> None:
+    answer = reader.get("/dashboard/csv/stages")
+    assert answer.headers["content-type"].startswith("text/csv")
+    lines = answer.content.decode("utf-8-sig").splitlines()
+    assert lines[0].startswith("user_id,")
+    assert len(lines) == 31
+    assert reader.get("/dashboard/png/stage_counts").content.startswith(b"\x89PNG")
+    spec = reader.get("/dashboard/spec/stage_counts?theme=dark").json()
+    assert spec["background"] == "transparent"
+    assert "title" not in spec
+
+
+def test_a_spreadsheet_gets_no_formula(reader: Reader, served_shop: Lifeloop) -> None:
+    served_shop.record({"user_id": "=cmd|' /C calc'!A0", "type": "view", "item_id": "tea-1"})
+    text = reader.get("/dashboard/csv/stages").content.decode("utf-8-sig")
+    assert "\n=cmd" not in text
+    assert "'=cmd" in text
+
+
+def test_a_hostile_id_is_text_everywhere(reader: Reader, served_shop: Lifeloop) -> None:
+    name = "<script>alert(1)</script>/../x?#"
+    served_shop.record({"user_id": name, "type": "purchase", "item_id": "tea-1", "value": 1})
+    text = reader.text("/dashboard/users", params={"q": "alert"})
+    assert "<script>alert" not in text
+    (link,) = set(re.findall(r'href="(/dashboard/users/[^"]*alert[^"]*)"', text))
+    page = reader.text(link)
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<script>alert" not in page
+
+
+def test_looking_at_a_person_and_asking_what_if_writes_nothing(
+    reader: Reader, served_shop: Lifeloop
+) -> None:
+    before = served_shop.store.counts(), served_shop.store.last_seq()
+    plain = reader.text("/dashboard/users/u0")
+    assert "tea number" in plain
+    changed = reader.text("/dashboard/users/u0?type=purchase&item=rope-1&value=3")
+    assert 'role="status"' in changed
+    fewer = reader.text("/dashboard/users/u0?drop=0&drop=1&drop=2&drop=3")
+    assert "acquisition" in fewer
+    assert (served_shop.store.counts(), served_shop.store.last_seq()) == before
+
+
+def test_the_slate_shown_is_the_slate_served_and_its_terms_add_up(served_shop: Lifeloop) -> None:
+    from lifeloop.serve.dashboard.preview import preview
+
+    history = served_shop.store.histories(["u0"])[0]
+    seen = preview(served_shop, history, k=5)
+    assert [i.item_id for i in seen.items] == [r.item_id for r in served_shop.recommend("u0", k=5)]
+    for item in seen.items:
+        assert sum(amount for _, amount in item.terms) == pytest.approx(item.score, rel=1e-3)
+        assert "rest" not in dict(item.terms)
+    assert seen.stage.stage == served_shop.stage("u0").stage
+
+
+def test_unknown_people_tables_and_pages_are_404_in_words(reader: Reader) -> None:
+    for path in ("/dashboard/users/nobody", "/dashboard/tables/nope", "/dashboard/stages/nope"):
+        answer = reader.get(path)
+        assert answer.status_code == 404
+        assert "</html>" in answer.text
+
+
+def test_our_files_are_served_and_kept(reader: Reader) -> None:
+    text = reader.text("/login")
+    css = re.findall(r'href="(/dashboard/static/dashboard.css\?[0-9a-f]+)"', text)[0]
+    answer = reader.client.get(css)
+    assert answer.headers["cache-control"].endswith("immutable")
+    assert reader.client.get("/dashboard/static/dashboard.py").status_code == 404
+    vega = reader.client.get("/dashboard/static/vega.js")
+    assert b"vegaEmbed" in vega.content
+
+
+def test_new_events_show_after_the_next_reading(reader: Reader, served_shop: Lifeloop) -> None:
+    desk: Any = reader.client.app.state.desk  # type: ignore[attr-defined]
+    first = desk.reading()
+    served_shop.record({"user_id": "late", "type": "purchase", "item_id": "tea-1", "value": 1})
+    assert desk.reading() is first  # a fresh reading stands
+    first.at -= 1_000
+    desk.reading()
+    for _ in range(200):
+        if desk.held is not first:
+            break
+        desk._behind.result(timeout=20)
+    assert "late" in desk.reading().source.events["user_id"].to_list()
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "lang", "text"),
+    [
+        (1234567.0, "integer", "en", "1.23M"),
+        (12345.0, "integer", "en", "12.3k"),
+        (1234.0, "integer", "en", "1,234"),
+        (123456.0, "integer", "zh", "12.3 万"),
+        (0.1234, "share", "en", "12.3%"),
+        (0.0012, "share", "en", "0.12%"),
+        (-5.5, "money", "en", "−$5.50"),
+        (None, "money", "en", "–"),
+    ],
+)
+def test_headline_figures_read_well(value: Any, unit: str, lang: str, text: str) -> None:
+    assert formats.short(value, unit, lang=lang, currency="USD") == text
+
+
+def test_changes_have_a_sign_and_shares_are_points() -> None:
+    assert formats.change(0.123, "integer") == "+12.3%"
+    assert formats.change(-0.02, "share") == "−2.0 pp"
+    assert formats.change(0.0, "money") == "±0"
+    assert formats.change(None, "money") is None
+
+
+def test_only_a_step_beyond_the_usual_is_unusual() -> None:
+    assert unusual([10, 11, 10, 11, 10, 20])
+    assert not unusual([10, 11, 10, 11, 10, 11])
+    assert not unusual([10, 20])  # too little is known
+
+
+def test_small_pictures_stay_inside() -> None:
+    line = spark([1, 5, 3])
+    assert line is not None
+    assert line.line == "4.0,26.0 56.0,4.0 108.0,15.0"
+    assert spark([1, 2]) is None
+    assert [(p.name, p.x, p.width) for p in parts([("a", 1), ("b", 0), ("c", 3)])] == [
+        ("a", 0, 250),
+        ("c", 250, 750),
+    ]
