@@ -22,7 +22,9 @@ SIBLINGS = {
 }  # fmt: skip
 LEVEL = {
     "errors": 0, "client": 1, "events": 1, "contracts": 2, "config": 2, "scenarios": 2,
-    "cleaning_settings": 2, "cleaning": 4, "watch": 4, "arrival": 4, "screening": 4, "repair": 4,
+    "cleaning_settings": 2, "text_settings": 2, "reading": 4, "nearest": 4, "trial": 4,
+    "cleaning": 4,
+    "watch": 4, "arrival": 4, "screening": 4, "repair": 4,
     **dict.fromkeys(SIBLINGS, 3),
     "charts": 3, "tables": 4,
     "simulate": 3, "evaluate": 4, "moment": 4, "intake": 4, "learn": 4, "answer": 4, "loop": 5,
@@ -38,7 +40,9 @@ ONE_HOME = {
     "typer": "cli", "rich": "cli", "sqlalchemy": "store", "alembic": "store",
     "altair": "charts", "vl_convert": "charts", "fastapi": "serve", "granian": "serve",
     "argon2": "serve", "prometheus_client": "serve", "jinja2": "serve", "opentelemetry": "serve",
-    "implicit": "models", "optuna": "models", "lifelines": "lifecycle",
+    "implicit": "models", "optuna": "models", "tokenizers": "encoders",
+    "transformers": "encoders", "sentence_transformers": "encoders", "huggingface_hub": "encoders",
+    "lifelines": "lifecycle",
 }  # fmt: skip
 
 
@@ -159,6 +163,7 @@ REAL_CLOCK = re.compile(r"\b(time_ns\(|time\.time\(|\.now\(|\.today\(|utcnow\(|n
 KEEPS_ITS_OWN_TIME = {
     "loop.py",  # where the default of the injected clock is defined
     "client/calls.py",  # runs at the caller's
+    "encoders/endpoint.py",  # Retry-After of a service that does not state its own time
     "serve/logs.py",  # lines of a log
     "serve/jobs.py",  # signs of life between two processes
 }

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from lifeloop.cleaning_settings import Clean, Intake
 from lifeloop.errors import ConfigError
+from lifeloop.text_settings import TextEncoding, checked_name
 
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 ProductStage = Literal["acquisition", "activation", "retention", "conversion", "loyalty"]
@@ -115,15 +116,23 @@ class Models(_Strict):
     ease_lambda: float = Field(100.0, gt=0, description="ridge of EASE")
     knn_neighbours: int = Field(100, ge=1, description="neighbours kept per item")
     popularity_half_life_days: float = Field(28.0, gt=0, description="recency of popularity")
-    text_encoder: Literal["auto", "tfidf", "e5", "none"] = Field(
-        "auto", description="auto: e5 where the extra [text] is installed, else tfidf"
+    text_encoder: str = Field(
+        "auto",
+        description="auto (what is installed and can read the catalogue), tfidf, e5, minilm, hash, "
+        "none, a model folder, st:NAME, hf:NAME, https://…/v1, or a file of word vectors",
     )
+    text: TextEncoding = TextEncoding()
     ranker: Literal["linear", "trees"] = Field(
         "linear",
         description="what orders the candidates; trees: LightGBM, where it beats the linear blend "
         "out of fold (training takes minutes)",
     )
     seed: int = Field(0, ge=0, description="seed of everything random")
+
+    @field_validator("text_encoder")
+    @classmethod
+    def _an_encoder(cls, name: str) -> str:
+        return checked_name(name)
 
 
 class Storage(_Strict):

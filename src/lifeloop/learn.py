@@ -13,9 +13,10 @@ from lifeloop.config import Scenario
 from lifeloop.contracts import Progress, Store, silent
 from lifeloop.encoders.cache import VectorCache
 from lifeloop.errors import BundleError, InputError, NoModel
-from lifeloop.model import Catalogue, TextReader, encode_items, material, save_model
+from lifeloop.model import Catalogue, material, save_model
 from lifeloop.models import FittedBlend, FittedRanked, RatingModel, build, train_data
 from lifeloop.moment import Clock, Moment
+from lifeloop.reading import encode_items
 from lifeloop.screening import screened
 
 SCHEMA = 1
@@ -62,9 +63,8 @@ def train(
         )
     watch.lap("read_s")
     cache = VectorCache(home / "cache")
-    content, content_ix, encoder, mean = encode_items(
-        found.items, scenario.models, cache=cache, progress=progress
-    )
+    encoded = encode_items(found.items, scenario.models, cache=cache, home=home, progress=progress)
+    content, content_ix, encoder = encoded.content, encoded.content_ix, encoded.encoder
     watch.lap("encode_s")
     catalogue = Catalogue.of(found.items, content, content_ix, rules=scenario.recommend)
     data, _ = train_data(
@@ -111,7 +111,7 @@ def train(
         "interactions": len(data.user_ix),
         "distinct_texts": len(content),
         "seconds": watch.laps,
-        "notes": [*found.notes, *getattr(blend, "notes", ())],
+        "notes": [*found.notes, *encoded.notes, *getattr(blend, "notes", ())],
     }
     save_model(
         home / "bundles",
@@ -119,7 +119,7 @@ def train(
         blend=blend,
         rating=rating,
         catalogue=catalogue,
-        reader=None if encoder is None else TextReader(encoder, mean),
+        reader=encoded.reader,
         manifest=manifest,
     )
     store.publish(bundle, manifest, at_us=created_us)

@@ -12,9 +12,10 @@ from lifeloop.contracts import UNTIMED, History, Progress, Store, silent
 from lifeloop.encoders import VectorCache
 from lifeloop.evaluate import Catalogue, Report, Split, evaluate, leave_one_out, time_split
 from lifeloop.lifecycle import StageDefinitions, stage_of, stages
-from lifeloop.model import encode_items, material
+from lifeloop.model import material
 from lifeloop.models import build
 from lifeloop.moment import Moment
+from lifeloop.reading import encode_items
 from lifeloop.screening import screened
 
 Protocol = Literal["loo", "time"]
@@ -52,8 +53,12 @@ def measure(
     snapshot = screened(store.snapshot(as_of_us=moment.as_of_us), scenario)
     found = material(snapshot, scenario)
     interactions = found.interactions.filter(~pl.col("type").is_in(scenario.passive_types))
-    content, content_ix, _, _ = encode_items(
-        found.items, scenario.models, cache=VectorCache(home / "cache"), progress=progress
+    encoded = encode_items(
+        found.items,
+        scenario.models,
+        cache=VectorCache(home / "cache"),
+        home=home,
+        progress=progress,
     )
     horizon: Literal["last", "time"] = "last" if protocol == "loo" else "time"
     specifications = build(models, scenario.models, horizon=horizon)
@@ -66,7 +71,7 @@ def measure(
         interactions,
         {s.name: s for s in specifications},
         protocol=protocol,
-        catalogue=Catalogue(found.items["item_id"].to_list(), content, content_ix),
+        catalogue=Catalogue(found.items["item_id"].to_list(), encoded.content, encoded.content_ix),
         k=k,
         stage_of=stages_at_request(snapshot.events, split, scenario),
         repeats=repeats,

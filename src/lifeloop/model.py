@@ -9,14 +9,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lifeloop.config import Models, Recommend, Scenario
-from lifeloop.contracts import Bool, Double, Encoder, Float, Int, Long, Progress, Snapshot, silent
-from lifeloop.encoders import E5, FittedTfidfSvd, TfidfSvd, centred, corpus_mean, encode_catalogue
-from lifeloop.encoders.cache import VectorCache
-from lifeloop.errors import BundleError, MissingExtra
+from lifeloop.config import Recommend, Scenario
+from lifeloop.contracts import Bool, Double, Float, Int, Long, Snapshot
+from lifeloop.errors import BundleError
 from lifeloop.events.records import ITEM_SCHEMA
 from lifeloop.models import FittedBlend, FittedRanked, FittedRating, from_parts, to_parts
 from lifeloop.policy.masks import repeat_windows
+from lifeloop.reading import TextReader, load_reader, reader_arrays
 from lifeloop.screening import services
 from lifeloop.store.bundles import load_bundle, pack_texts, save_bundle, unpack_texts
 
@@ -96,19 +95,6 @@ class Catalogue:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TextReader:
-    """Turns what a person typed into a vector of the catalogue's space."""
-
-    encoder: Encoder
-    mean: Float  # [d]; zeros where the encoder is not centred
-
-    def read(self, text: str) -> Float:
-        """Return one vector [d], all zero where there is nothing to read."""
-        vectors, _ = self.encoder.encode([text])
-        return np.asarray(centred(vectors, self.mean)[0])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Model:
     """Everything one request needs, all from one bundle."""
 
@@ -178,29 +164,6 @@ def material(snapshot: Snapshot, scenario: Scenario) -> Material:
     return Material(interactions=interactions, items=known.sort("item_id"), notes=tuple(notes))
 
 
-def encode_items(
-    items: pl.DataFrame,
-    settings: Models,
-    *,
-    cache: VectorCache | None,
-    progress: Progress = silent,
-) -> tuple[Float, Int, Encoder | None, Float]:
-    """Return content [c, d], content_ix [I], the encoder used and the mean taken out [d].
-
-    ``text_encoder = "auto"`` takes E5 where the extra ``[text]`` is installed, else TF-IDF.
-    """
-    encoder = _encoder(items, settings)
-    if encoder is None:
-        nothing = np.zeros((0, 1), np.float32)
-        return nothing, np.full(items.height, -1, np.int32), None, np.zeros(1, np.float32)
-    content, content_ix = encode_catalogue(items, encoder, cache=cache, progress=progress)
-    mean = np.zeros(encoder.d, np.float32)
-    if isinstance(encoder, E5):
-        mean = corpus_mean(content)
-        content = centred(content, mean)
-    return content, content_ix, encoder, mean
-
-
 def save_model(
     folder: Path,
     bundle: str,
@@ -216,10 +179,7 @@ def save_model(
     parts["rating"] = rating.arrays()
     parts["catalogue"] = catalogue.arrays()
     if reader is not None:
-        state = {"mean": reader.mean}
-        if isinstance(reader.encoder, FittedTfidfSvd):
-            state |= {f"tfidf.{name}": a for name, a in reader.encoder.arrays().items()}
-        parts["text"] = state
+        parts["text"] = reader_arrays(reader)
     save_bundle(folder, bundle, parts, manifest)
 
 
@@ -242,7 +202,7 @@ def open_model(folder: Path, bundle: str) -> Model:
             raise BundleError(f"bundle {bundle} lacks its part {name!r}", hint="lifeloop train")
     catalogue = Catalogue.load(parts.pop("catalogue"))
     rating = FittedRating.load(parts.pop("rating"))
-    text = parts.pop("text", None)
+    text, made_by = parts.pop("text", None), str(loaded.manifest.get("encoder"))
     blend = from_parts(parts)
     if not isinstance(blend, FittedBlend | FittedRanked):
         raise BundleError(f"bundle {bundle} holds no blend", got=blend.name, hint="lifeloop train")
@@ -252,34 +212,5 @@ def open_model(folder: Path, bundle: str) -> Model:
         catalogue=catalogue,
         blend=blend,
         rating=rating,
-        reader=None if text is None else _reader(text, str(loaded.manifest.get("encoder"))),
+        reader=None if text is None else load_reader(text, made_by, home=folder.parent),
     )
-
-
-def _encoder(items: pl.DataFrame, settings: Models) -> Encoder | None:
-    from lifeloop.encoders import item_text
-
-    wanted = settings.text_encoder
-    if wanted == "none" or items.is_empty():
-        return None
-    if wanted in ("auto", "e5"):
-        try:
-            return E5()
-        except MissingExtra:
-            if wanted == "e5":
-                raise
-    return TfidfSvd(seed=settings.seed).fit(item_text(items))
-
-
-def _reader(state: Mapping[str, NDArray[Any]], made_by: str) -> TextReader:
-    arrays = {k.removeprefix("tfidf."): v for k, v in state.items() if k.startswith("tfidf.")}
-    here: Encoder = FittedTfidfSvd.load(arrays) if arrays else E5()
-    if here.id != made_by:
-        raise BundleError(
-            "the text encoder is not the one that made this bundle's vectors",
-            got=here.id,
-            allowed=made_by,
-            hint="lifeloop train, or install the version that the bundle names",
-        )
-    encoder = here if arrays else E5(prefix="query")
-    return TextReader(encoder=encoder, mean=np.asarray(state["mean"]))

@@ -7,6 +7,7 @@ from lifeloop.cli import (
     cleaning,
     data,
     doctor,
+    encoders,
     evaluation,
     lake,
     lifecycle,
@@ -33,6 +34,7 @@ imports = typer.Typer(
 quarantine = typer.Typer(help="Look at refused rows, and try them again.", no_args_is_help=True)
 lakes = typer.Typer(help="Keep the whole history as Parquet files, by local day.")
 bundles = typer.Typer(help="List, activate or roll back model bundles.", no_args_is_help=True)
+texts = typer.Typer(help="List, try or build text encoders.", no_args_is_help=True)
 accounts = typer.Typer(help="Who may sign in to the dashboard.", no_args_is_help=True)
 keys = typer.Typer(help="Make, list, rotate or revoke API keys.", no_args_is_help=True)
 
@@ -70,6 +72,12 @@ bundles.command("list")(models.models_list)
 bundles.command("activate")(models.models_activate)
 bundles.command("rollback")(models.models_rollback)
 app.add_typer(bundles, name="models")
+
+texts.command("list")(encoders.encoders_list)
+texts.command("test")(encoders.encoders_test)
+texts.command("build")(encoders.encoders_build)
+app.add_typer(texts, name="encoders")
+app.command("nearest")(encoders.nearest)
 
 app.command("recommend")(people.recommend)
 app.command("predict")(people.predict)

@@ -1,5 +1,6 @@
 """Commands of learning: train, and the model bundles."""
 
+import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +14,12 @@ def train(folder: Folder = Path("."), as_json: AsJson = False, quiet: Quiet = Fa
     """Learn from everything stored and make the new bundle the active one."""
     from lifeloop.cli.progress import bars
 
-    with opened(folder, as_json=as_json) as loop, bars(quiet=quiet or as_json) as progress:
+    with (
+        opened(folder, as_json=as_json) as loop,
+        bars(quiet=quiet or as_json) as progress,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore", UserWarning)  # the manifest's notes say it
         manifest = loop.train(progress=progress)
     if as_json:
         print_json(dict(manifest))

@@ -40,6 +40,10 @@ def settings() -> str:
         model = info.annotation
         if isinstance(model, type) and issubclass(model, BaseModel):
             lines += [f"## [{name}]", "", *_section(model)]
+            for inner, more in model.model_fields.items():
+                part = more.annotation
+                if isinstance(part, type) and issubclass(part, BaseModel):
+                    lines += [f"## [{name}.{inner}]", "", *_section(part)]
     lines += ["## [events.TYPE]", "", "One table per type of event.", "", *_section(EventType)]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -60,7 +64,11 @@ def _command(command: Any, path: list[str]) -> list[str]:
 
 
 def _section(model: type[BaseModel]) -> list[str]:
-    rows = [_row(name, info) for name, info in model.model_fields.items()]
+    rows = [
+        _row(name, info)
+        for name, info in model.model_fields.items()
+        if not (isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel))
+    ]
     return ["| key | type | default | meaning |", "|---|---|---|---|", *rows, ""]
 
 

@@ -4,7 +4,7 @@ import functools
 import importlib.metadata
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -56,6 +56,10 @@ class E5:
     def d(self) -> int:
         """Width of the vectors, 384."""
         return D
+
+    def for_queries(self) -> "E5":
+        """Return the same encoder for what people wrote."""
+        return replace(self, prefix="query")
 
     def encode(self, texts: Sequence[str]) -> tuple[Float, Bool]:
         """Return unit vectors [n, 384] and a mask [n], False for texts with nothing to read."""
