@@ -141,6 +141,20 @@ class Storage(_Strict):
     lake: str = Field(
         "lake", description="folder (in the project) or fsspec URL of the Parquet lake"
     )
+    keep_events_days: int | None = Field(
+        None,
+        ge=1,
+        description="older events are removed by `lifeloop retain`; null: kept",
+    )
+    keep_decisions_days: int | None = Field(
+        None, ge=1, description="the same for the log of decisions (slates and propensities)"
+    )
+    keep_quarantine_days: int | None = Field(
+        None, ge=1, description="the same for refused rows, by the day they came"
+    )
+    keep_audit_days: int | None = Field(
+        None, ge=1, description="the same for the audit of refused links"
+    )
 
 
 class Scenario(_Strict):

@@ -12,6 +12,7 @@ from lifeloop.testing.store_suite_backup import BackupContract, NewUrl
 from lifeloop.testing.store_suite_doctor import DoctorContract
 from lifeloop.testing.store_suite_lake import LakeContract
 from lifeloop.testing.store_suite_people import PeopleContract
+from lifeloop.testing.store_suite_retention import RetentionContract
 
 pytestmark = pytest.mark.extras
 
@@ -58,6 +59,13 @@ class TestPostgresBackup(BackupContract):
 
 
 class TestPostgresDoctor(DoctorContract):
+    @pytest.fixture
+    def store_url(self, server: str) -> Iterator[str]:
+        with own_schema(server) as url:
+            yield url
+
+
+class TestPostgresRetention(RetentionContract):
     @pytest.fixture
     def store_url(self, server: str) -> Iterator[str]:
         with own_schema(server) as url:

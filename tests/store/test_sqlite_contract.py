@@ -10,6 +10,7 @@ from lifeloop.testing.store_suite_backup import BackupContract, NewUrl
 from lifeloop.testing.store_suite_doctor import DoctorContract
 from lifeloop.testing.store_suite_lake import LakeContract
 from lifeloop.testing.store_suite_people import PeopleContract
+from lifeloop.testing.store_suite_retention import RetentionContract
 
 
 class TestSqlite(StoreContract):
@@ -40,6 +41,12 @@ class TestSqliteBackup(BackupContract):
 
 
 class TestSqliteDoctor(DoctorContract):
+    @pytest.fixture
+    def store_url(self, tmp_path: Path) -> str:
+        return f"sqlite:///{tmp_path / 'store.db'}"
+
+
+class TestSqliteRetention(RetentionContract):
     @pytest.fixture
     def store_url(self, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'store.db'}"

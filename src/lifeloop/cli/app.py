@@ -16,6 +16,7 @@ from lifeloop.cli import (
     people_data,
     presets,
     project,
+    retention,
     serve,
 )
 
@@ -59,6 +60,7 @@ lakes.command("snapshot")(lake.snapshot)
 app.add_typer(lakes, name="lake")
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
+app.command("retain")(retention.retain)
 app.command("doctor")(doctor.doctor)
 app.command("audit")(people_data.audit)
 app.command("export")(people_data.export)

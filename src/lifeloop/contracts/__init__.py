@@ -26,6 +26,7 @@ from lifeloop.contracts.models import (
     TrainData,
 )
 from lifeloop.contracts.policy import Decision, PolicyState, Slate
+from lifeloop.contracts.retention import Cutoffs, Expired
 from lifeloop.contracts.store import Head, Kept, Lake, LakeReport, Store
 from lifeloop.contracts.tables import Column, ColumnKind, Table
 from lifeloop.contracts.words import UNTIMED, Bool, Double, Float, Int, Long, Progress, silent
@@ -40,11 +41,13 @@ __all__ = [
     "Changes",
     "Column",
     "ColumnKind",
+    "Cutoffs",
     "Decision",
     "Double",
     "Encoder",
     "ErasureReport",
     "Evidence",
+    "Expired",
     "Finding",
     "FittedRetriever",
     "Float",

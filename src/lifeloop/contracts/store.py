@@ -18,6 +18,7 @@ from lifeloop.contracts.intake import (
     IngestReport,
 )
 from lifeloop.contracts.policy import Decision
+from lifeloop.contracts.retention import Cutoffs, Expired
 from lifeloop.events.records import Item, QuarantinedRow, User
 
 
@@ -192,6 +193,14 @@ class Store(Protocol):
 
     def erase(self, user_id: str, *, at_us: int) -> ErasureReport:
         """Remove a person with every alias; whatever comes of them later is refused."""
+        ...
+
+    def expiring(self, cutoffs: Cutoffs) -> Expired:
+        """Return how many rows are older than their cut-off; changes nothing."""
+        ...
+
+    def expire(self, cutoffs: Cutoffs, *, at_us: int) -> Expired:
+        """Remove what is older than its cut-off; older events are refused from then on."""
         ...
 
     def held(self, user_id: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from lifeloop.events.canonical import content_hash
 from lifeloop.events.records import EVENT_SCHEMA
 from lifeloop.store import clock
 from lifeloop.store.backend import Backend
+from lifeloop.store.expiring import without_expired
 from lifeloop.store.quarantine import keep
 from lifeloop.store.rows import (
     LINE,
@@ -88,6 +89,7 @@ def append_events(backend: Backend, frame: pl.DataFrame, *, received_us: int) ->
         bad = seen.filter(why.is_not_null())
         broken = why.drop_nulls()
         rows, why = without_erased(backend, con, rows, why)
+        rows, why = without_expired(backend, con, rows, why)
         plan = _planned(backend, con, rows)
         n = plan.rows.height
         before = clock.take(con, n, times=_times(plan.rows["t_us"]))

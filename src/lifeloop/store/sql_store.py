@@ -12,8 +12,10 @@ from lifeloop.contracts import (
     Alias,
     AliasKind,
     Changes,
+    Cutoffs,
     Decision,
     ErasureReport,
+    Expired,
     Finding,
     Head,
     History,
@@ -30,6 +32,7 @@ from lifeloop.store import (
     decisions,
     erasing,
     exclusive,
+    expiring,
     histories,
     identity,
     quarantine,
@@ -189,6 +192,14 @@ class SqlStore:
     def erase(self, user_id: str, *, at_us: int) -> ErasureReport:
         """Remove a person with every alias; whatever comes of them later is refused."""
         return erasing.erase_person(self._backend, user_id, at_us=at_us)
+
+    def expiring(self, cutoffs: Cutoffs) -> Expired:
+        """Return how many rows are older than their cut-off; changes nothing."""
+        return expiring.expiring(self._backend, cutoffs)
+
+    def expire(self, cutoffs: Cutoffs, *, at_us: int) -> Expired:
+        """Remove what is older than its cut-off; older events are refused from then on."""
+        return expiring.expire(self._backend, cutoffs, at_us=at_us)
 
     def held(self, user_id: str) -> dict[str, Any]:
         """Return everything that is held about a person, as plain JSON."""

@@ -82,9 +82,12 @@ def _where(backend: Backend, newest: int) -> tuple[list[str], list[str]]:
     free[0] = free[newest + 1] = False
     free[numbers[numbers <= newest]] = False
     with backend.read() as con:
-        for body in con.execute(sa.select(removals.c.body)).scalars():
-            for first, last in json.loads(body).get("gone", []):
-                free[first : last + 1] = False
+        bodies = [json.loads(body) for body in con.execute(sa.select(removals.c.body)).scalars()]
+    for body in bodies:
+        for first, last in body.get("gone", []):
+            free[first : last + 1] = False
+    if any(body.get("before_us") is not None for body in bodies):
+        free[:] = False  # what has expired is counted, not named: the gaps cannot be told apart
     edges = np.flatnonzero(np.diff(free.astype(np.int8))).reshape(-1, 2)  # [n, 2]
     spans = [(before + 1, last) for before, last in edges.tolist()]
     gaps = [f"{a:,}" if a == b else f"{a:,} to {b:,}" for a, b in spans]
