@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,26 @@ def test_an_item_without_events_is_recommended_through_its_content(shop: Lifeloo
     ids = [r.item_id for r in shop.recommend("u0", k=20)]
     assert "tea-new" in ids
     assert ids.index("tea-new") < min(ids.index(i) for i in ids if not i.startswith("tea"))
+
+
+def test_the_shelf_is_remembered_until_an_item_comes_or_goes(shop: Lifeloop) -> None:
+    held = shop.model().catalogue
+    free = held.shelf(NOW)
+    assert held.shelf(NOW + DAY) is free
+    from_us, until_us = held.from_us.copy(), held.until_us.copy()
+    from_us[3], until_us[5] = NOW + DAY, NOW + 3 * DAY
+    stocked = held.in_stock.copy()
+    stocked[0] = False
+    other = replace(held, from_us=from_us, until_us=until_us, in_stock=stocked)
+    shown = [other.shelf(NOW + day * DAY) for day in (0, 1, 2, 3, 4, 0)]
+    assert [may.allowed[[0, 3, 5]].tolist() for may in shown] == [
+        [False, False, True], [False, True, True], [False, True, True],
+        [False, True, False], [False, True, False], [False, False, True],
+    ]  # fmt: skip
+    assert shown[1] is shown[2]
+    assert [may.excluded for may in shown[:2]] == [
+        {"not available now": 1, "out of stock": 1}, {"out of stock": 1},
+    ]  # fmt: skip
 
 
 def test_consumed_items_stay_out_until_their_repeat_window_is_over(tmp_path: Path) -> None:

@@ -247,7 +247,7 @@ def similar(model: Model, item_id: str, *, k: int, as_of_us: int) -> tuple[Recom
             hint="check the id; an item imported since then is known after `lifeloop train`",
         )
     held = model.catalogue
-    others = (held.from_us <= as_of_us) & (as_of_us < held.until_us) & held.in_stock
+    others = held.shelf(as_of_us).allowed.copy()
     others[ix] = False
     scored = model.blend.scored(queries([[ix]]))
     found = scored.retrieve(k, allowed=others)

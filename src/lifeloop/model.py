@@ -14,7 +14,7 @@ from lifeloop.contracts import Bool, Double, Float, Int, Long, Snapshot
 from lifeloop.errors import BundleError
 from lifeloop.events.records import ITEM_SCHEMA
 from lifeloop.models import FittedBlend, FittedRanked, FittedRating, from_parts, to_parts
-from lifeloop.policy.masks import repeat_windows
+from lifeloop.policy.masks import Combined, available, combine, repeat_windows
 from lifeloop.reading import TextReader, load_reader, reader_arrays
 from lifeloop.screening import services
 from lifeloop.store.bundles import load_bundle, pack_texts, save_bundle, unpack_texts
@@ -33,6 +33,30 @@ class Material:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Shelf:
+    """What is available and in stock from ``since_us`` (inclusive) to ``until_us``."""
+
+    since_us: int
+    until_us: int
+    open: Combined
+
+    @classmethod
+    def of(cls, from_us: Long, until_us: Long, in_stock: Bool, *, as_of_us: int) -> "Shelf":
+        """Return the shelf at one moment, and how long it stays as it is."""
+        changes = np.concatenate([from_us, until_us])
+        past = changes <= as_of_us
+        masks = {
+            "not available now": available(from_us, until_us, as_of_us=as_of_us),
+            "out of stock": in_stock,
+        }
+        return cls(
+            since_us=int(changes.max(where=past, initial=ALWAYS_FROM)),
+            until_us=int(changes.min(where=~past, initial=ALWAYS_UNTIL)),
+            open=combine(masks, n=len(from_us)),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Catalogue:
     """What the policy must know of each item, by item index, and the items' content vectors."""
 
@@ -44,6 +68,16 @@ class Catalogue:
     in_stock: Bool  # [I]
     repeat_days: Double  # [I] days before it may be shown again after use; inf: never
     ix: Mapping[str, int] = field(default_factory=dict)
+    _shelf: list[Shelf] = field(default_factory=list, init=False, repr=False)
+
+    def shelf(self, as_of_us: int) -> Combined:
+        """Return which items anybody may be shown now; worked out when that changes."""
+        for held in self._shelf:
+            if held.since_us <= as_of_us < held.until_us:
+                return held.open
+        held = Shelf.of(self.from_us, self.until_us, self.in_stock, as_of_us=as_of_us)
+        self._shelf[:] = [held]
+        return held.open
 
     @property
     def n_items(self) -> int:

@@ -2,17 +2,19 @@
 
 import hashlib
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lifeloop.config import Scenario
 from lifeloop.contracts import (
-    Bool,
     Float,
     History,
+    Int,
     Queries,
 )
 from lifeloop.errors import InputError
@@ -88,7 +90,7 @@ def ask(
     """
     ix = model.catalogue.ix
     weight = _weights(history, scenario)
-    item = np.array([-1 if i is None else ix.get(i, -1) for i in history.item_id], np.int32)
+    item = _items_of(history, model.catalogue)
     used = np.flatnonzero((item >= 0) & (weight > 0))[-scenario.recommend.history_limit :]
     looked_at = [i for i in _items_in(request.context) if i in ix]
     n_more = len(looked_at)
@@ -117,35 +119,42 @@ def eligible(
     catalogue: Catalogue, history: History, *, scenario: Scenario, as_of_us: int
 ) -> Combined:
     """Return which items may be shown to this person now, and how many each rule took."""
+    shelf = catalogue.shelf(as_of_us)
+    item = _items_of(history, catalogue)
     consumes = frozenset(scenario.recommend.consumes)
-    used = [
-        (catalogue.ix[item], t_us)
-        for kind, item, t_us in zip(history.type, history.item_id, history.t_us, strict=True)
-        if item is not None and kind in consumes and item in catalogue.ix
-    ]
-    masks: dict[str, Bool] = {
-        "not available now": (catalogue.from_us <= as_of_us) & (as_of_us < catalogue.until_us),
-        "out of stock": catalogue.in_stock,
-        "used already and not due again": outside_repeat_window(
-            np.array([i for i, _ in used], np.int32),
-            np.array([t for _, t in used], np.int64),
-            windows_days=catalogue.repeat_days,
-            as_of_us=as_of_us,
-        ),
-    }
-    return combine(masks, n=catalogue.n_items)
+    used = np.flatnonzero((item >= 0) & _by_type(history, lambda kind: kind in consumes, np.bool_))
+    free = outside_repeat_window(
+        item[used], history.t_us[used], windows_days=catalogue.repeat_days, as_of_us=as_of_us
+    )
+    masks = {"refused by a rule": shelf.allowed, "used already and not due again": free}
+    more = combine(masks, n=catalogue.n_items)
+    taken = {k: n for k, n in more.excluded.items() if k != "refused by a rule"}
+    return Combined(allowed=more.allowed, excluded={**shelf.excluded, **taken})
+
+
+def _items_of(history: History, catalogue: Catalogue) -> Int:
+    """Return the item index of each event [n], -1 without an item or of one that is unknown."""
+    ids: Sequence[Any] = history.item_id
+    return np.fromiter(map(catalogue.ix.get, ids, repeat(-1)), np.int32, len(ids))
+
+
+def _by_type(
+    history: History, told: Callable[[str], float], dtype: type[np.generic]
+) -> NDArray[Any]:
+    """Return what holds of the type of each event [n], asked once per type."""
+    known = {kind: told(kind) for kind in dict.fromkeys(history.type)}
+    return np.fromiter(map(known.__getitem__, history.type), dtype, len(history))
 
 
 def _weights(history: History, scenario: Scenario) -> Float:
     types = scenario.events
-    weight = np.array([types[t].weight if t in types else 0.0 for t in history.type], np.float32)
-    floor = np.array(
-        [
-            types[t].rating_from if t in types and types[t].rating_from is not None else -np.inf
-            for t in history.type
-        ],
-        dtype=np.float64,
-    )
+
+    def least(kind: str) -> float:
+        floor = types[kind].rating_from if kind in types else None
+        return -np.inf if floor is None else floor
+
+    weight = _by_type(history, lambda t: types[t].weight if t in types else 0.0, np.float32)
+    floor = _by_type(history, least, np.float64)
     with np.errstate(invalid="ignore"):
         disliked = history.rating < floor
     weight[disliked | history.is_bot] = 0.0

@@ -5,7 +5,7 @@ k slate or candidate length.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -64,6 +64,7 @@ class Queries:
 
     ``age_days`` is the event's age at the request (NaN where the time is unknown), ``weight``
     its evidence. ``vectors`` [B, d] come from what the user wrote or stated, with a mask.
+    ``memo`` keeps what several models would otherwise each work out of the same histories.
     """
 
     indptr: Long  # [B+1]
@@ -74,6 +75,7 @@ class Queries:
     as_of_us: Long  # [B]
     vectors: Float | None = None  # [B, d]
     mask: Bool | None = None  # [B]
+    memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.indptr) - 1

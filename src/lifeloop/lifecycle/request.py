@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from lifeloop.contracts import UNTIMED, History, Int, Long, StageResult
+from lifeloop.contracts import UNTIMED, Double, History, Int, Long, StageResult
 from lifeloop.lifecycle.activity import STATES, state_codes
 from lifeloop.lifecycle.calendar import date_of, day_of, days_of
 from lifeloop.lifecycle.daytable import DAY_SCHEMA, DayTable, table_of, with_predicted
@@ -14,6 +14,9 @@ from lifeloop.lifecycle.money import LIMIT, MICRO
 from lifeloop.lifecycle.path import MIN_GAPS, NEVER, path
 from lifeloop.lifecycle.predictions import P_ENTER, P_LEAVE
 from lifeloop.lifecycle.stages import last_stretch
+
+LARGE = 1e9
+"""Amounts beyond this are added up without a bound on the sum."""
 
 
 def stage_of(
@@ -171,21 +174,22 @@ def _nothing(history: History, today: str) -> StageResult:
 def _day_table(history: History, rows: Long, d: StageDefinitions, zone: str) -> DayTable:
     days, which = np.unique(days_of(history.t_us[rows], zone), return_inverse=True)
     n = len(days)
-    meaning = {kind: _meaning(kind, d) for kind in set(history.type)}
-    flags = np.array([meaning[kind] for kind in history.type])[rows]  # [n, 5]
-
-    def on_day(column: int) -> Long:
-        return np.bincount(which, weights=flags[:, column], minlength=n).astype(np.int64)
-
-    is_line = flags[:, 4] != 0
+    kinds = list(dict.fromkeys(history.type))
+    code = {kind: i for i, kind in enumerate(kinds)}
+    codes = np.fromiter(map(code.__getitem__, history.type), np.int64, len(history))[rows]
+    counts = np.bincount(which * len(kinds) + codes, minlength=n * len(kinds))
+    meaning = np.array([_meaning(kind, d) for kind in kinds])  # [types, 5]
+    per_day = counts.reshape(n, len(kinds)) @ meaning[:, :4]  # [n, 4]
+    sign = meaning[codes, 4]
+    is_line = np.flatnonzero(sign)
     return DayTable(
         days,
         np.array([0, n]),
-        active=on_day(0) > 0,
-        joined=on_day(1) > 0,
-        keys=on_day(2).astype(np.int32),
-        ended=on_day(3) > 0,
-        d_orders=_order_changes(history, rows[is_line], which[is_line], flags[is_line, 4], n),
+        active=per_day[:, 0] > 0,
+        joined=per_day[:, 1] > 0,
+        keys=per_day[:, 2].astype(np.int32),
+        ended=per_day[:, 3] > 0,
+        d_orders=_order_changes(history, rows[is_line], which[is_line], sign[is_line], n),
     )
 
 
@@ -203,19 +207,49 @@ def _foretold(table: DayTable, predictions: pl.DataFrame, *, last_day: int) -> D
 
 
 def _order_changes(history: History, rows: Long, days: Long, signs: Long, n: int) -> Int:
+    """Return how many more orders stand after each day [n].
+
+    Orders of one day without a refund, which is most of them, are counted all at once.
+    """
+    place: dict[str | int, int] = {}
+    ids, times = history.order_id, history.t_us[rows].tolist()
+    order = np.array(
+        [
+            place.setdefault(t_us if (own := ids[i]) is None else own, len(place))
+            for i, t_us in zip(rows.tolist(), times, strict=True)
+        ],
+        dtype=np.int64,
+    )
+    value = history.value[rows]
+    valued = np.abs(value) < LIMIT  # False for NaN: money unknown
+    money = np.rint(np.where(valued, value, 0.0) * MICRO)
+    first = np.full(len(place), n, np.int64)
+    np.minimum.at(first, order, days)
+    odd = np.zeros(len(place), np.bool_)
+    odd[order[(days != first[order]) | (signs < 0) | (np.abs(value) > LARGE)]] = True
+    net = np.zeros(len(place), np.int64)
+    np.add.at(net, order, money.astype(np.int64))
+    unknown = np.bincount(order, weights=valued, minlength=len(place)) == 0
+    change = np.bincount(first[~odd & ((net > 0) | unknown)], minlength=n)
+    if odd.any():
+        change = change + _odd_changes(order, np.flatnonzero(odd[order]), days, signs, value, n)
+    return change.astype(np.int32)
+
+
+def _odd_changes(
+    order: Long, lines_at: Long, days: Long, signs: Long, value: Double, n: int
+) -> Long:
+    """Return the same for orders with refunds or lines of several days, line by line."""
     change = [0] * n
-    lines: dict[str | int, list[tuple[int, int, float]]] = {}
-    values, times = history.value[rows].tolist(), history.t_us[rows].tolist()
-    for i, k, sign, t_us, value in zip(
-        rows.tolist(), days.tolist(), signs.tolist(), times, values, strict=True
-    ):
-        order = history.order_id[i]
-        lines.setdefault(t_us if order is None else order, []).append((k, sign, value))
+    lines: dict[int, list[tuple[int, int, float]]] = {}
+    told = (order, days, signs, value)
+    for o, k, sign, amount in zip(*(a[lines_at].tolist() for a in told), strict=True):
+        lines.setdefault(o, []).append((k, sign, amount))
     for order_lines in lines.values():
         net = paid = valued = refunds = stood = 0
-        for j, (k, sign, value) in enumerate(order_lines):
-            if abs(value) < LIMIT:  # False for NaN: money unknown
-                money = round(value * MICRO)
+        for j, (k, sign, amount) in enumerate(order_lines):
+            if abs(amount) < LIMIT:  # False for NaN: money unknown
+                money = round(amount * MICRO)
                 net += money if sign > 0 else -abs(money)
                 valued += 1
             paid += sign > 0
@@ -225,4 +259,4 @@ def _order_changes(history: History, rows: Long, days: Long, signs: Long, n: int
             stands = int(paid > 0 and (net > 0 or (valued == 0 and refunds == 0)))
             change[k] += stands - stood
             stood = stands
-    return np.array(change, dtype=np.int32)
+    return np.array(change, dtype=np.int64)

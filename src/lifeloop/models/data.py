@@ -163,6 +163,8 @@ def histories(data: TrainData, users: Int, *, as_of_us: int | None = None) -> Qu
 
 def part_of(asked: Queries, start: int, stop: int) -> Queries:
     """Return queries ``start`` to ``stop`` (exclusive) on their own."""
+    if start == 0 and stop == len(asked):
+        return asked
     lo, hi = int(asked.indptr[start]), int(asked.indptr[stop])
     return Queries(
         indptr=asked.indptr[start : stop + 1] - lo,

@@ -28,7 +28,7 @@ class Combined:
     @property
     def n_allowed(self) -> int:
         """How many may be shown."""
-        return int(self.allowed.sum())
+        return int(np.count_nonzero(self.allowed))
 
 
 def available(from_us: Long, until_us: Long, *, as_of_us: int) -> Bool:
@@ -91,7 +91,7 @@ def combine(masks: Mapping[str, Bool], *, n: int) -> Combined:
     allowed = np.ones(n, dtype=np.bool_)
     excluded: dict[str, int] = {}
     for reason, mask in masks.items():
-        taken = int((allowed & ~mask).sum())
+        taken = int(np.count_nonzero(allowed & ~mask))
         if taken:
             excluded[reason] = taken
         allowed &= mask

@@ -48,6 +48,38 @@ def fold(
     half_life_events : float or None
         Distinct items until evidence halves; None: all weigh the same.
     """
+    known = queries.memo.get(("folded", n_items, weight_unit, half_life_events))
+    if known is None:
+        known = _weighed(_evidence(queries, n_items), weight_unit, half_life_events)
+        queries.memo["folded", n_items, weight_unit, half_life_events] = known
+    folded: Folded = known
+    return folded
+
+
+def weight_unit(weight: Float) -> float:
+    """Return the strongest event weight of a training set, 1 for an empty one."""
+    return float(weight.max()) if weight.size else 1.0
+
+
+def _weighed(evidence: Folded, weight_unit: float, half_life_events: float | None) -> Folded:
+    weighed = evidence.weight / weight_unit
+    if half_life_events is not None:
+        sizes = np.diff(evidence.indptr)
+        rank = np.repeat(evidence.indptr[1:], sizes) - 1 - np.arange(len(weighed))
+        weighed = weighed * np.exp2(-rank / half_life_events)
+    return Folded(evidence.indptr, evidence.item_ix, weighed, evidence.event)
+
+
+def _evidence(queries: Queries, n_items: int) -> Folded:
+    """Return the items of each history with the strongest weight of their events."""
+    known = queries.memo.get(("evidence", n_items))
+    if known is None:
+        known = queries.memo["evidence", n_items] = _gathered(queries, n_items)
+    evidence: Folded = known
+    return evidence
+
+
+def _gathered(queries: Queries, n_items: int) -> Folded:
     n_queries = len(queries)
     if queries.item_ix.size and int(queries.item_ix.max()) >= n_items:
         raise InputError(
@@ -74,18 +106,9 @@ def fold(
     by_time = np.argsort(newest, kind="stable")  # rows follow each other, so this keeps them apart
     owner = row[newest[by_time]]
     indptr = np.searchsorted(owner, np.arange(n_queries + 1))
-    weighed = strongest[by_time] / weight_unit
-    if half_life_events is not None:
-        rank = indptr[owner + 1] - 1 - np.arange(len(owner))
-        weighed = weighed * np.exp2(-rank / half_life_events)
     return Folded(
         indptr=indptr.astype(np.int64),
         item_ix=(key[first] % n_items)[by_time].astype(np.int32),
-        weight=weighed,
+        weight=strongest[by_time],
         event=credited[by_time],
     )
-
-
-def weight_unit(weight: Float) -> float:
-    """Return the strongest event weight of a training set, 1 for an empty one."""
-    return float(weight.max()) if weight.size else 1.0
