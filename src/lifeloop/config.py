@@ -153,7 +153,7 @@ class Storage(_Strict):
         None, ge=1, description="the same for refused rows, by the day they came"
     )
     keep_audit_days: int | None = Field(
-        None, ge=1, description="the same for the audit of refused links"
+        None, ge=1, description="the same for the audits: refused links, repaired rows"
     )
 
 

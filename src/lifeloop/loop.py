@@ -238,15 +238,12 @@ class Lifeloop:
         return custody.lake_of(self.store, self.scenario, self.home)
 
     def retry_quarantine(
-        self, *, mapping: Mapping[str, str] | None = None, zone: str | None = None
+        self, *, mapping: Mapping[str, str] | None = None, zone: str | None = None, **asked: Any
     ) -> IngestReport:
-        """Try every refused row again under the present settings."""
-        return retry_quarantine(
-            self.store,
-            options=intake.read_options(self.scenario, map=mapping or {}, zone=zone),
-            clock=self.clock,
-            key=self.id_key(),
-        )
+        """Try refused rows again; ``edit`` and ``who`` as in ``repair.retry_quarantine``."""
+        options = intake.read_options(self.scenario, map=mapping or {}, zone=zone)
+        given: dict[str, Any] = {"options": options, "clock": self.clock, "key": self.id_key()}
+        return retry_quarantine(self.store, **given, **asked)
 
     def clean(self, kind: intake.Kind = "event") -> Cleaned:
         """Report what is wrong in what is stored; nothing stored is changed. See docs/cleaning.md.

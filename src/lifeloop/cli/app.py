@@ -16,6 +16,7 @@ from lifeloop.cli import (
     people_data,
     presets,
     project,
+    quarantine,
     retention,
     serve,
 )
@@ -32,7 +33,9 @@ imports = typer.Typer(
     help="Read users, items or events from a file, or another system's export (--preset NAME).",
     no_args_is_help=True,
 )
-quarantine = typer.Typer(help="Look at refused rows, and try them again.", no_args_is_help=True)
+refused = typer.Typer(
+    help="Look at refused rows, repair them and try them again.", no_args_is_help=True
+)
 lakes = typer.Typer(help="Keep the whole history as Parquet files, by local day.")
 bundles = typer.Typer(help="List, activate or roll back model bundles.", no_args_is_help=True)
 texts = typer.Typer(help="List, try or build text encoders.", no_args_is_help=True)
@@ -65,9 +68,14 @@ app.command("doctor")(doctor.doctor)
 app.command("audit")(people_data.audit)
 app.command("export")(people_data.export)
 app.command("erase")(people_data.erase)
-quarantine.command("list")(data.quarantine_list)
-quarantine.command("retry")(data.quarantine_retry)
-app.add_typer(quarantine, name="quarantine")
+refused.command("list")(quarantine.listed)
+refused.command("show")(quarantine.show)
+refused.command("retry")(quarantine.retry)
+refused.command("export")(quarantine.export)
+refused.command("import")(quarantine.put_back)
+refused.command("drop")(quarantine.drop)
+refused.command("audit")(quarantine.audit)
+app.add_typer(refused, name="quarantine")
 
 app.command("train")(models.train)
 bundles.command("list")(models.models_list)

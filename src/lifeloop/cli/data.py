@@ -1,4 +1,4 @@
-"""Commands of the way in: import, identify, quarantine."""
+"""Commands of the way in: import, identify."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -135,62 +135,18 @@ def identify(
         out.print(f"{report.anonymous_id} → {report.user_id}: {report.status}")
 
 
-def quarantine_list(
-    reason: Annotated[str | None, typer.Option(help="only rows refused for this reason")] = None,
-    limit: Annotated[int, typer.Option(help="at most this many rows")] = 50,
-    folder: Folder = Path("."),
-    as_json: AsJson = False,
-) -> None:
-    """List refused rows, oldest first, with their reason and their line."""
-    with opened(folder, as_json=as_json) as loop:
-        rows = loop.store.quarantined(reason=reason, limit=limit)
-        total = loop.store.counts()["quarantined"]
-    if as_json:
-        listed = [
-            {
-                "quarantine_id": row.quarantine_id,
-                "kind": row.kind,
-                "reason": row.reason,
-                "source": row.source,
-                "line": row.line,
-                "raw": dict(row.raw),
-            }
-            for row in rows
-        ]
-        print_json({"total": total, "rows": listed})
-        return
-    cells: list[list[Any]] = [
-        [row.quarantine_id, row.kind, row.reason, row.source, row.line, dict(row.raw)]
-        for row in rows
-    ]
-    out.print(
-        table(
-            f"{total} rows in quarantine", ["id", "kind", "reason", "source", "line", "row"], cells
-        )
-    )
+def parse_map(
+    pairs: list[str] | None, option: str = "--map", *, empty: bool = False
+) -> dict[str, str]:
+    """Return ``["user_id=household"]`` as a mapping; a malformed pair ends the command.
 
-
-def quarantine_retry(
-    mapping: Map = None,
-    folder: Folder = Path("."),
-    as_json: AsJson = False,
-) -> None:
-    """Try every refused row again, under the present settings and --map; what passes leaves."""
-    with opened(folder, as_json=as_json) as loop:
-        report = loop.retry_quarantine(mapping=parse_map(mapping))
-    if as_json:
-        print_json(report.to_dict())
-    else:
-        show_report("quarantine", report)
-
-
-def parse_map(pairs: list[str] | None) -> dict[str, str]:
-    """Return ``["user_id=household"]`` as a mapping; a malformed pair ends the command."""
+    ``empty`` allows an empty right side.
+    """
     mapping: dict[str, str] = {}
     for pair in pairs or []:
         ours, equals, theirs = pair.partition("=")
-        if not equals or not ours or not theirs:
-            raise typer.BadParameter(f"{pair!r} is not our_column=your_column", param_hint="--map")
+        if not equals or not ours or not (theirs or empty):
+            raise typer.BadParameter(f"{pair!r} is not our_column=your_column", param_hint=option)
         mapping[ours.strip()] = theirs.strip()
     return mapping
 

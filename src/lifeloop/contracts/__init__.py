@@ -16,6 +16,7 @@ from lifeloop.contracts.intake import (
     IdentityReport,
     IngestReport,
     Reason,
+    Repair,
 )
 from lifeloop.contracts.models import (
     Candidates,
@@ -68,6 +69,7 @@ __all__ = [
     "Reason",
     "Recommendation",
     "Recommendations",
+    "Repair",
     "Retriever",
     "Severity",
     "Slate",

@@ -1,7 +1,10 @@
 """What becomes of rows that are written."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from lifeloop.events.records import QuarantinedRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,15 @@ class ErasureReport:
     quarantined: int
     audited: int
     cleaned: int
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """A refused row that is let out: who did it, and field -> (what it was, what it is now)."""
+
+    row: QuarantinedRow
+    who: str
+    changes: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

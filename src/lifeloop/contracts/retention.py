@@ -25,3 +25,4 @@ class Expired:
     decisions: int = 0
     quarantined: int = 0
     audited: int = 0
+    repairs: int = 0

@@ -16,6 +16,7 @@ from lifeloop.contracts.intake import (
     ErasureReport,
     IdentityReport,
     IngestReport,
+    Repair,
 )
 from lifeloop.contracts.policy import Decision
 from lifeloop.contracts.retention import Cutoffs, Expired
@@ -114,15 +115,24 @@ class Store(Protocol):
         """The database URL, without any password."""
         ...
 
-    def append(self, events: pl.DataFrame, *, received_us: int) -> IngestReport:
-        """Store event rows (``EVENT_SCHEMA`` + ``t_us``); durable before it returns."""
+    def append(
+        self, events: pl.DataFrame, *, received_us: int, repairs: Sequence[Repair] = ()
+    ) -> IngestReport:
+        """Store event rows (``EVENT_SCHEMA`` + ``t_us``); durable before it returns.
+
+        ``repairs``, one per row, leave quarantine in the same transaction; so in the next two.
+        """
         ...
 
-    def put_users(self, rows: pl.DataFrame, *, received_us: int) -> IngestReport:
+    def put_users(
+        self, rows: pl.DataFrame, *, received_us: int, repairs: Sequence[Repair] = ()
+    ) -> IngestReport:
         """Append versions of users (``USER_SCHEMA``); an unchanged row is a duplicate."""
         ...
 
-    def put_items(self, rows: pl.DataFrame, *, received_us: int) -> IngestReport:
+    def put_items(
+        self, rows: pl.DataFrame, *, received_us: int, repairs: Sequence[Repair] = ()
+    ) -> IngestReport:
         """Append versions of items (``ITEM_SCHEMA``); an unchanged row is a duplicate."""
         ...
 
@@ -231,6 +241,14 @@ class Store(Protocol):
         self, *, reason: str | None = None, limit: int | None = None
     ) -> list[QuarantinedRow]:
         """Return refused rows, oldest first."""
+        ...
+
+    def settle(self, repairs: Sequence[Repair], *, outcome: str, at_us: int) -> None:
+        """Take refused rows out of quarantine without storing them; it is audited."""
+        ...
+
+    def repairs(self, *, limit: int | None = None) -> list[dict[str, Any]]:
+        """Return who let which refused row out and what was changed, oldest first."""
         ...
 
     def release(self, quarantine_ids: Sequence[int]) -> int:

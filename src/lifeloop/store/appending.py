@@ -10,7 +10,7 @@ newer one.
 """
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -19,13 +19,14 @@ import numpy as np
 import polars as pl
 import sqlalchemy as sa
 
-from lifeloop.contracts import IngestReport, QuarantinedRow, Reason
+from lifeloop.contracts import IngestReport, QuarantinedRow, Reason, Repair
 from lifeloop.events.canonical import content_hash
 from lifeloop.events.records import EVENT_SCHEMA
 from lifeloop.store import clock
 from lifeloop.store.backend import Backend
 from lifeloop.store.expiring import without_expired
 from lifeloop.store.quarantine import keep
+from lifeloop.store.repairing import settle
 from lifeloop.store.rows import (
     LINE,
     conformed,
@@ -61,7 +62,13 @@ class _Plan:
     ids: pl.Series  # the id under which each row seen is stored
 
 
-def append_events(backend: Backend, frame: pl.DataFrame, *, received_us: int) -> IngestReport:
+def append_events(
+    backend: Backend,
+    frame: pl.DataFrame,
+    *,
+    received_us: int,
+    repairs: Sequence[Repair] = (),
+) -> IngestReport:
     """Store the rows of ``frame`` that are not stored yet, in their order.
 
     Parameters
@@ -73,6 +80,8 @@ def append_events(backend: Backend, frame: pl.DataFrame, *, received_us: int) ->
         A row without ``event_id`` gets a fresh one.
     received_us : int
         The moment of arrival.
+    repairs : sequence, optional
+        The refused rows that these rows were, one each: they leave quarantine with this write.
 
     Returns
     -------
@@ -97,6 +106,8 @@ def append_events(backend: Backend, frame: pl.DataFrame, *, received_us: int) ->
         if bad.height:
             lost = _quarantined(bad, broken, lines=LINE in frame.columns)
             keep(backend, con, lost, received_us=received_us)
+        if repairs:
+            settle(con, repairs, _outcomes(plan, why), at_us=received_us)
     bad = seen.filter(why.is_not_null())
     return IngestReport(
         accepted=n,

@@ -15,6 +15,7 @@ from lifeloop.store.backend import Backend
 from lifeloop.store.histories import linked_to
 from lifeloop.store.ledger import Marks
 from lifeloop.store.quarantine import about, released
+from lifeloop.store.repairing import forgotten
 from lifeloop.store.secret import mark
 from lifeloop.store.tables import (
     decisions,
@@ -173,7 +174,7 @@ def _remove(
     audit = sa.delete(identity_audit).where(
         sa.or_(*(identity_audit.c[c].in_(listed) for c in ("anonymous_id", "user_id", "linked_to")))
     )
-    n_audit = con.execute(audit, {"ids": backend.packed(named)}).rowcount
+    n_audit = con.execute(audit, {"ids": backend.packed(named)}).rowcount + forgotten(con, named)
     counts = {
         "events": n_events,
         "profiles": len(versions),

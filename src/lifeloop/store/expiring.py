@@ -20,6 +20,7 @@ from lifeloop.store.tables import (
     kept,
     quarantine,
     removals,
+    repairs,
     superseded,
 )
 
@@ -94,6 +95,7 @@ def _rules(cutoffs: Cutoffs) -> dict[str, tuple[sa.ColumnElement[bool], sa.Table
         "decisions": (decisions.c.t_us, cutoffs.decisions_us, decisions),
         "quarantined": (quarantine.c.received_us, cutoffs.quarantine_us, quarantine),
         "audited": (identity_audit.c.at_us, cutoffs.audit_us, identity_audit),
+        "repairs": (repairs.c.at_us, cutoffs.audit_us, repairs),
     }
     return {n: (at < cut, table) for n, (at, cut, table) in rules.items() if cut is not None}
 

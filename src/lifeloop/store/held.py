@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from lifeloop.events.records import ANONYMOUS_PREFIX
 from lifeloop.store.backend import Backend
 from lifeloop.store.quarantine import about
+from lifeloop.store.repairing import about as repaired
 from lifeloop.store.tables import decisions, events, identity_audit, links, users
 
 _JSON = ("context", "consent", "attributes", "body")
@@ -54,6 +55,7 @@ def held_about(backend: Backend, user_id: str) -> dict[str, Any]:
                 }
                 for row in about(con, names)
             ],
+            "repaired_rows": [{**row, "at": _iso(row["at_us"])} for row in repaired(con, names)],
             "refused_links": _rows(
                 con,
                 sa.select(identity_audit).where(

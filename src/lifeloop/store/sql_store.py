@@ -22,6 +22,7 @@ from lifeloop.contracts import (
     IdentityReport,
     IngestReport,
     QuarantinedRow,
+    Repair,
     Snapshot,
 )
 from lifeloop.events.records import ANONYMOUS_PREFIX, Item, User
@@ -37,6 +38,7 @@ from lifeloop.store import (
     identity,
     quarantine,
     registry,
+    repairing,
     snapshots,
     tables,
     versions,
@@ -81,17 +83,29 @@ class SqlStore:
         """Hold a named lock among all processes of this store; False where another holds it."""
         return exclusive.exclusive(self._backend, name, wait_s=wait_s)
 
-    def append(self, events: pl.DataFrame, *, received_us: int) -> IngestReport:
+    def append(
+        self, events: pl.DataFrame, *, received_us: int, repairs: Sequence[Repair] = ()
+    ) -> IngestReport:
         """Store event rows that are not stored yet; durable before it returns."""
-        return appending.append_events(self._backend, events, received_us=received_us)
+        return appending.append_events(
+            self._backend, events, received_us=received_us, repairs=repairs
+        )
 
-    def put_users(self, rows: pl.DataFrame, *, received_us: int) -> IngestReport:
+    def put_users(
+        self, rows: pl.DataFrame, *, received_us: int, repairs: Sequence[Repair] = ()
+    ) -> IngestReport:
         """Append versions of users."""
-        return versions.put(self._backend, versions.USERS, rows, received_us=received_us)
+        return versions.put(
+            self._backend, versions.USERS, rows, received_us=received_us, repairs=repairs
+        )
 
-    def put_items(self, rows: pl.DataFrame, *, received_us: int) -> IngestReport:
+    def put_items(
+        self, rows: pl.DataFrame, *, received_us: int, repairs: Sequence[Repair] = ()
+    ) -> IngestReport:
         """Append versions of items."""
-        return versions.put(self._backend, versions.ITEMS, rows, received_us=received_us)
+        return versions.put(
+            self._backend, versions.ITEMS, rows, received_us=received_us, repairs=repairs
+        )
 
     def bulk(self) -> AbstractContextManager[None]:
         """Make this thread's writes durable together, at the end of the block."""
@@ -183,6 +197,17 @@ class SqlStore:
         """Return refused rows, oldest first."""
         with self._backend.read() as con:
             return quarantine.listed(con, reason=reason, limit=limit)
+
+    def settle(self, repairs: Sequence[Repair], *, outcome: str, at_us: int) -> None:
+        """Take refused rows out of quarantine without storing them; it is audited."""
+        with self._backend.write() as con:
+            repairing.settle(con, repairs, [outcome] * len(repairs), at_us=at_us)
+            clock.take(con, 0)
+
+    def repairs(self, *, limit: int | None = None) -> list[dict[str, Any]]:
+        """Return who let which refused row out and what was changed, oldest first."""
+        with self._backend.read() as con:
+            return repairing.listed(con, limit=limit)
 
     def release(self, quarantine_ids: Sequence[int]) -> int:
         """Remove rows from quarantine after they were replayed; return how many."""

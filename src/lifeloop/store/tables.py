@@ -152,6 +152,24 @@ quarantine = sa.Table(
     sqlite_autoincrement=True,  # an id that was released never comes back
 )
 
+repairs = sa.Table(
+    "repairs",
+    metadata,
+    _id(),
+    _long("quarantine_id"),
+    _text("kind"),
+    _text("reason"),
+    _text("source"),
+    _long("line", nullable=True),
+    _text("who"),
+    _long("at_us"),
+    _text("outcome"),
+    _text("raw"),
+    _text("changes"),
+    sqlite_autoincrement=True,
+)
+sa.Index("repairs_by_row", repairs.c.quarantine_id)
+
 decisions = sa.Table(
     "decisions",
     metadata,

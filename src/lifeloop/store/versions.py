@@ -11,11 +11,12 @@ import numpy as np
 import polars as pl
 import sqlalchemy as sa
 
-from lifeloop.contracts import IngestReport, QuarantinedRow
+from lifeloop.contracts import IngestReport, QuarantinedRow, Repair
 from lifeloop.events.canonical import canonical_rows
 from lifeloop.events.records import ITEM_SCHEMA, USER_SCHEMA, Item, User
 from lifeloop.store import clock, quarantine
 from lifeloop.store.backend import LAST, Backend, bound
+from lifeloop.store.repairing import settle
 from lifeloop.store.rows import LINE, conformed, holds_nul, not_finite, reasons, refused, too_long
 from lifeloop.store.tables import items, users
 from lifeloop.store.tombstones import erased_of, marked
@@ -38,8 +39,18 @@ USERS = Kind("user", users, "user_id", USER_SCHEMA, User)
 ITEMS = Kind("item", items, "item_id", ITEM_SCHEMA, Item)
 
 
-def put(backend: Backend, kind: Kind, frame: pl.DataFrame, *, received_us: int) -> IngestReport:
-    """Append a version per row that says something new; the last row of an id stands."""
+def put(
+    backend: Backend,
+    kind: Kind,
+    frame: pl.DataFrame,
+    *,
+    received_us: int,
+    repairs: Sequence[Repair] = (),
+) -> IngestReport:
+    """Append a version per row that says something new; the last row of an id stands.
+
+    ``repairs``, one per row, leave quarantine with this write.
+    """
     if not frame.height:
         return IngestReport()
     rows, faults = _canonical(conformed(frame, kind.schema, optional={}), kind)
@@ -77,6 +88,9 @@ def put(backend: Backend, kind: Kind, frame: pl.DataFrame, *, received_us: int) 
                 for raw, reason, line in zip(raws, broken, lines, strict=True)
             ]
             quarantine.keep(backend, con, lost, received_us=received_us)
+        if repairs:
+            told = ["stored" if reason is None else str(reason) for reason in why]
+            settle(con, repairs, told, at_us=received_us)
     bad = seen.filter(why.is_not_null())
     return IngestReport(
         accepted=new.height,
