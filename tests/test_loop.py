@@ -293,6 +293,17 @@ def test_any_other_context_is_logged_and_harmless(
     assert dict(next(iter(shop.store.decisions())).context) == context
 
 
+def test_what_of_the_context_had_no_part_in_the_choice_is_named(shop: Lifeloop) -> None:
+    given = {"device": "phone", "quarry": "tea", "items": ["none such"], "surface": "home"}
+    assert shop.recommend("u0", k=3, context=given).context_unused == ("device", "items", "quarry")
+    used = {"query": "rope", "items": ["tea-1", "none such"], "surface": "home"}
+    assert shop.recommend("u0", k=3, context=used).context_unused == ()
+    unread = shop.recommend("u0", k=3, context={"query": "qqqq zzzz"})
+    assert unread.context_unused == ("query",)
+    assert unread.to_dict()["context_unused"] == ("query",)
+    assert shop.recommend("u0", k=3).context_unused == ()
+
+
 def test_similar_items_share_the_topic_and_never_name_the_item_itself(shop: Lifeloop) -> None:
     found = shop.similar("lamp-2", k=5)
     assert all(r.item_id.startswith("lamp") for r in found)

@@ -28,7 +28,7 @@ from lifeloop.models import RankedScored, Scored, queries
 from lifeloop.models.retrieve.popularity import FittedPopularity
 from lifeloop.models.retrieve.topk import NO_HISTORY
 from lifeloop.policy import Combined, choose, say_shortfall
-from lifeloop.request import Asked, Request
+from lifeloop.request import Asked, Request, unused
 
 NAMEABLE = 3
 """Strongest events per item whose titles are read; a reason names two items at most."""
@@ -192,6 +192,7 @@ def answered(
     may: Combined,
     *,
     k: int,
+    asked: Asked,
     logged: bool = True,
 ) -> Recommendations:
     """Return the whole answer, with what is missing said.
@@ -211,6 +212,7 @@ def answered(
         shortfall=short,
         logged=logged,
         level=decision.level,
+        context_unused=unused(decision.context, asked.queries, known=asked.looked_at),
     )
 
 
@@ -226,6 +228,7 @@ def untrained(request: Request, *, stage: str, why: str) -> Recommendations:
         shortfall=why,
         logged=False,
         level="none",
+        context_unused=unused(request.context, None),
     )
 
 

@@ -26,6 +26,9 @@ from lifeloop.policy import Combined, combine, outside_repeat_window
 CONTEXT_TEXT = ("query", "search", "interests", "category")
 """Context keys that are read as text. ``items`` are items just looked at; the rest is logged."""
 
+CONTEXT_NAMED = ("surface",)
+"""Context keys that say where a slate is shown and are not meant to change it."""
+
 
 MAX_K = 1000
 
@@ -60,6 +63,7 @@ class Asked:
     item_id: tuple[str, ...]  # [L] item of each query event
     verb: tuple[str, ...]  # [L] what was done with it
     text: str | None
+    looked_at: int = 0  # items of the context among the events
 
 
 def check(user_id: object, k: object, context: object) -> None:
@@ -73,6 +77,26 @@ def check(user_id: object, k: object, context: object) -> None:
         problems.append(f"context is {type(context).__name__}, not a mapping")
     if problems:
         raise InputError("the request was refused: " + "; ".join(problems))
+
+
+def unused(
+    context: Mapping[str, Any], queries: Queries | None, *, known: int = 0
+) -> tuple[str, ...]:
+    """Return the keys of a context that had no part in a slate: they are logged and no more.
+
+    Parameters
+    ----------
+    queries : Queries or None
+        What the models were asked; None where no model was.
+    known : int
+        How many of the items in the context the models know.
+    """
+    read = set(CONTEXT_NAMED)
+    if queries is not None and queries.mask is not None and bool(queries.mask.any()):
+        read |= set(CONTEXT_TEXT)
+    if known:
+        read.add("items")
+    return tuple(sorted(str(key) for key in context if key not in read))
 
 
 def ask(
@@ -112,6 +136,7 @@ def ask(
         item_id=(*(str(history.item_id[e]) for e in used), *looked_at),
         verb=(*(verbs.get(history.type[e], "used") for e in used), *["viewed"] * n_more),
         text=text,
+        looked_at=n_more,
     )
 
 

@@ -131,6 +131,9 @@ def show_recommendations(answer: Any) -> None:
     out.print(table(title, ["#", "item", "title", "score", "source", "why"], cells))
     if answer.shortfall:
         out.print(f"· {answer.shortfall}", markup=False, highlight=False)
+    if answer.context_unused:
+        names = ", ".join(answer.context_unused)
+        out.print(f"· of the context only logged, not used: {names}", markup=False, highlight=False)
 
 
 def _context(text: str | None) -> dict[str, Any] | None:

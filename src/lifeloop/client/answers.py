@@ -67,6 +67,7 @@ class Slate(msgspec.Struct, frozen=True):
     shortfall: str | None = None
     cursor: str | None = None
     unknown: list[str] = []
+    context_unused: list[str] = []
 
 
 class Job(msgspec.Struct, frozen=True):

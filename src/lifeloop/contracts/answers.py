@@ -41,7 +41,8 @@ class Recommendations(Sequence[Recommendation]):
     ``fallback`` is None for a personal slate, else the named fallback (``no_history``, …);
     ``shortfall`` says why there are fewer than asked; ``logged`` whether the decision is kept;
     ``level`` how the slate came about (``full``, a named fallback, ``rerank``,
-    ``no_ranker``, ``cached``, ``popularity`` or ``none``).
+    ``no_ranker``, ``cached``, ``popularity`` or ``none``); ``context_unused`` names what of the
+    context is logged and had no part in the choice.
     """
 
     user_id: str
@@ -53,6 +54,7 @@ class Recommendations(Sequence[Recommendation]):
     shortfall: str | None
     logged: bool
     level: str = "full"
+    context_unused: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.items)

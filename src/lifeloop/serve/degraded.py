@@ -10,7 +10,7 @@ from lifeloop.live import Current
 from lifeloop.models import queries
 from lifeloop.models.retrieve.popularity import FittedPopularity
 from lifeloop.policy import Combined
-from lifeloop.request import Request
+from lifeloop.request import Request, unused
 from lifeloop.wishes import Wishes, fits
 
 _LOOKED_THROUGH = 2_000
@@ -104,4 +104,5 @@ def answered(
         shortfall=short,
         logged=logged,
         level=decision.level,
+        context_unused=unused(decision.context, None),
     )
