@@ -25,6 +25,9 @@ FEW_ALLOWED = "few_allowed"
 FEW_SCORED = "few_scored"
 """This model has something to say about fewer allowed items than were asked for."""
 
+GROUP = 32
+"""Scores of which one maximum is looked at first."""
+
 CELLS = 8_000_000
 """Scores held at once while many queries are answered (32 MB)."""
 
@@ -87,20 +90,36 @@ def listed(
 
 def best(scores: Float, k: int, *, allowed: Bool | None = None) -> Int:
     """Return at most k indices of finite, allowed scores [I], best first, ties to the lower."""
-    usable = scores > -np.inf
-    if allowed is not None:
-        usable = usable & allowed
-    k = min(k, int(np.count_nonzero(usable)))
     if k <= 0:
         return np.empty(0, np.int32)
-    values = np.where(usable, scores, np.float32(-np.inf))
-    place = len(values) - k
-    threshold = np.partition(values, place)[place]
-    above = np.flatnonzero(values > threshold)
-    level = np.flatnonzero(values == threshold)[: k - above.size]
-    chosen = np.concatenate([above, level])
-    order = np.lexsort((chosen, -values[chosen]))
-    return np.asarray(chosen[order], dtype=np.int32)
+    values = scores if allowed is None else np.where(allowed, scores, np.float32(-np.inf))
+    among = _contenders(values, k)
+    values = values[among]
+    if len(among) > k:
+        threshold = np.partition(values, len(values) - k)[len(values) - k]
+        above = np.flatnonzero(values > threshold)
+        level = np.flatnonzero(values == threshold)[: k - above.size]
+        chosen = np.concatenate([above, level])
+        among, values = among[chosen], values[chosen]
+    return np.asarray(among[np.lexsort((among, -values))], dtype=np.int32)
+
+
+def _contenders(values: Float, k: int) -> Long:
+    """Return places, ascending, among which are the k largest values.
+
+    The k-th largest maximum of disjoint groups is at most the k-th largest value, so nothing
+    below it is among the k largest: one pass instead of a selection over the catalogue.
+    """
+    n_groups = len(values) // GROUP
+    if n_groups > k:
+        whole = n_groups * GROUP
+        maxima = values[:whole].reshape(GROUP, n_groups).max(axis=0)
+        floor = np.partition(maxima, n_groups - k)[n_groups - k]
+        if floor > -np.inf:
+            among = np.flatnonzero(values >= floor)
+            if len(among) >= k:  # fewer where a NaN hides a maximum
+                return among
+    return np.flatnonzero(values > -np.inf)
 
 
 def has_evidence(queries: Queries) -> Bool:
