@@ -22,7 +22,8 @@ SIBLINGS = {
 }  # fmt: skip
 LEVEL = {
     "errors": 0, "client": 1, "events": 1, "contracts": 2, "config": 2, "scenarios": 2,
-    "cleaning_settings": 2, "text_settings": 2, "reading": 4, "nearest": 4, "trial": 4,
+    "cleaning_settings": 2, "text_settings": 2, "written": 4,
+    "reading": 4, "nearest": 4, "trial": 4,
     "cleaning": 4,
     "watch": 4, "arrival": 4, "screening": 4, "repair": 4,
     **dict.fromkeys(SIBLINGS, 3),

@@ -325,7 +325,9 @@ class Lifeloop:
         except NoModel as error:
             return answer.untrained(asking, stage=place.stage, why=str(error))
         model, scenario = current.model.ordered(trees=wishes.ranked), self.scenario
-        asked = request.ask(model, history, scenario=scenario, request=asking)
+        asked = request.ask(
+            model, history, scenario=scenario, request=asking, users=self.store.users
+        )
         may = request.eligible(model.catalogue, history, scenario=scenario, as_of_us=asking.t_us)
         may = narrowed(may, wishes, current, self.facts)
         chosen, state = answer.choose_slate(

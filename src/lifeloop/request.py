@@ -18,10 +18,12 @@ from lifeloop.contracts import (
     Queries,
 )
 from lifeloop.errors import InputError
+from lifeloop.events.records import User
 from lifeloop.model import Catalogue, Model
 from lifeloop.models import queries
 from lifeloop.models.data import age_days
 from lifeloop.policy import Combined, combine, outside_repeat_window
+from lifeloop.written import said
 
 CONTEXT_TEXT = ("query", "search", "interests", "category")
 """Context keys that are read as text. ``items`` are items just looked at; the rest is logged."""
@@ -105,12 +107,14 @@ def ask(
     *,
     scenario: Scenario,
     request: Request,
+    users: Callable[[Sequence[str]], list[User | None]] | None = None,
 ) -> Asked:
     """Return the history and the context as one query.
 
     The newest ``history_limit`` events with evidence are folded in; items newer than the bundle
-    are left out. Items in the context count as looked at just now. Text in the context, or the
-    newest search of a person without any evidence, becomes a vector.
+    are left out. Items in the context count as looked at just now. Text in the context becomes a
+    vector; of a person without any evidence, what they wrote and stated does (``written.said``;
+    ``users`` reads them).
     """
     ix = model.catalogue.ix
     weight = _weights(history, scenario)
@@ -118,11 +122,22 @@ def ask(
     used = np.flatnonzero((item >= 0) & (weight > 0))[-scenario.recommend.history_limit :]
     looked_at = [i for i in _items_in(request.context) if i in ix]
     n_more = len(looked_at)
-    text = _text_in(request.context) or (None if len(used) else _searched(history))
+    text = _text_in(request.context)
     age = age_days(history.t_us[used], request.t_us)
     vectors = None
     if text is not None and model.reader is not None:
         vectors = model.reader.read(text)[None, :]  # [1, d]
+    elif model.reader is not None and not len(used) and not n_more:
+        (user,) = [None] if users is None else users([request.user_id])
+        told = said(
+            model.reader,
+            history,
+            None if user is None else user.attributes,
+            t_us=request.t_us,
+            settings=scenario.models.text,
+        )
+        if told is not None:
+            text, vectors = told.text, told.vector[None, :]
     verbs = {name: spec.verb or "used" for name, spec in scenario.events.items()}
     return Asked(
         queries=queries(
@@ -210,7 +225,3 @@ def _text_in(context: Mapping[str, Any]) -> str | None:
         told += values
     text = " ".join(told).strip()
     return text or None
-
-
-def _searched(history: History) -> str | None:
-    return next((text for text in reversed(history.text) if text and text.strip()), None)

@@ -14,6 +14,7 @@ from lifeloop.models.retrieve.chance import Chance
 from lifeloop.models.retrieve.content import Content
 from lifeloop.models.retrieve.ease import Ease
 from lifeloop.models.retrieve.itemknn import ItemKNN
+from lifeloop.models.retrieve.mapped import Mapped
 from lifeloop.models.retrieve.popularity import Popularity
 from lifeloop.models.retrieve.sequential import SequentialRidge
 from lifeloop.models.retrieve.sparse import SparseLinear
@@ -29,6 +30,7 @@ SINGLE: dict[str, Callable[[Models], Retriever]] = {
         half_life_days=s.popularity_half_life_days / 4, name="trending_popularity"
     ),
     "content": lambda s: Content(),
+    "text_map": lambda s: Mapped(),
     "content_euclidean": lambda s: Content(similarity="euclidean", name="content_euclidean"),
     "itemknn": lambda s: ItemKNN(k=s.knn_neighbours),
     "transitions": lambda s: Transitions(),

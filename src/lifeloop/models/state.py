@@ -18,6 +18,7 @@ from lifeloop.models.retrieve.als import FittedAls
 from lifeloop.models.retrieve.chance import FittedChance
 from lifeloop.models.retrieve.content import FittedContent
 from lifeloop.models.retrieve.ease import FittedEase
+from lifeloop.models.retrieve.mapped import FittedMapped
 from lifeloop.models.retrieve.neighbours import FittedNeighbours
 from lifeloop.models.retrieve.popularity import FittedPopularity
 
@@ -26,6 +27,7 @@ Arrays = Mapping[str, NDArray[Any]]
 KINDS: dict[str, type[Any]] = {
     "popularity": FittedPopularity,
     "content": FittedContent,
+    "text_map": FittedMapped,
     "neighbours": FittedNeighbours,
     "ease": FittedEase,
     "als": FittedAls,

@@ -1,0 +1,95 @@
+"""The map from text into the space of use, on a world where text and use differ in a known way."""
+
+import numpy as np
+import polars as pl
+
+from lifeloop.contracts import TrainData
+from lifeloop.models import queries, train_data
+from lifeloop.models.retrieve.content import Content
+from lifeloop.models.retrieve.mapped import FittedMapped, Mapped
+
+GROUPS, PER_GROUP, PEOPLE = 4, 30, 160
+
+
+def world(*, new: int = 5, seed: int = 0) -> tuple[TrainData, np.ndarray]:
+    """Four tastes. A text is mostly about its colour, which nobody cares about, and says its
+    taste only in four small numbers. The last ``new`` items of each taste are never used."""
+    rng = np.random.default_rng(seed)
+    taste = np.repeat(np.arange(GROUPS), PER_GROUP)
+    colour = rng.integers(0, 6, len(taste))
+    text = np.concatenate([np.eye(6)[colour] * 3, np.eye(GROUPS)[taste]], axis=1)
+    text += rng.normal(0, 0.05, text.shape)
+    rows = []
+    for user in range(PEOPLE):
+        mine = np.flatnonzero(taste == user % GROUPS)
+        mine = mine[mine % PER_GROUP < PER_GROUP - new]
+        for n, item in enumerate(rng.permutation(mine)[:8]):
+            rows.append((f"u{user}", f"i{item:03d}", n, n, 1.0, None))
+    frame = pl.DataFrame(
+        rows,
+        schema={"user_id": pl.String, "item_id": pl.String, "t_us": pl.Int64, "seq": pl.Int64,
+                "weight": pl.Float32, "rating": pl.Float64},
+        orient="row",
+    )  # fmt: skip
+    data, _ = train_data(
+        frame,
+        item_ids=[f"i{n:03d}" for n in range(len(taste))],
+        content=text.astype(np.float32),
+        content_ix=np.arange(len(taste), dtype=np.int32),
+        as_of_us=100,
+    )
+    return data, taste
+
+
+def share_right(fitted: object, taste: np.ndarray) -> float:
+    new = np.flatnonzero(np.arange(len(taste)) % PER_GROUP >= PER_GROUP - 5)
+    found = []
+    for group in range(GROUPS):
+        past = np.flatnonzero(taste == group)[:3].astype(np.int32)
+        scores = fitted.score(queries([past], as_of_us=100))[0][new]  # type: ignore[attr-defined]
+        found.append((taste[new[np.argsort(-scores)[:5]]] == group).mean())
+    return float(np.mean(found))
+
+
+def test_new_items_are_found_by_what_matters_in_their_text() -> None:
+    data, taste = world()
+    mapped = Mapped(rank=8).fit(data, rng=np.random.default_rng(0))
+    content = Content().fit(data, rng=np.random.default_rng(0))
+    assert share_right(mapped, taste) > 0.9
+    assert share_right(content, taste) < 0.7
+
+
+def test_an_item_without_text_or_use_is_not_scored() -> None:
+    data, _ = world()
+    rows = data.content_ix.copy()
+    rows[-1] = -1
+    bare = TrainData(**{**{f: getattr(data, f) for f in data.__slots__}, "content_ix": rows})
+    fitted = Mapped(rank=8).fit(bare, rng=np.random.default_rng(0))
+    scores = fitted.score(queries([[0, 1]], as_of_us=100))[0]
+    assert scores[-1] == -np.inf
+    assert np.isfinite(scores[:-1]).all()
+
+
+def test_more_uses_trust_the_text_less() -> None:
+    fitted = Mapped(rank=8).fit(world()[0], rng=np.random.default_rng(0))
+    assert 0 <= fitted.kappa < np.inf
+
+
+def test_too_few_items_leave_use_alone() -> None:
+    data, _ = world()
+    rows = np.full(data.n_items, -1, np.int32)
+    bare = TrainData(**{**{f: getattr(data, f) for f in data.__slots__}, "content_ix": rows})
+    fitted = Mapped(rank=8).fit(bare, rng=np.random.default_rng(0))
+    used = np.bincount(data.item_ix, minlength=data.n_items) > 0
+    np.testing.assert_array_equal(fitted.vectors.any(axis=1), used)
+
+
+def test_contributions_sum_to_the_score_and_the_state_round_trips() -> None:
+    data, _ = world()
+    fitted = Mapped(rank=8, half_life_events=2.0).fit(data, rng=np.random.default_rng(0))
+    asked = queries([[0, 3, 40]], as_of_us=100)
+    scores = fitted.score(asked)[0]
+    for item in (1, 29, 75):
+        assert abs(fitted.contributions(asked, 0, item).sum() - scores[item]) < 1e-5
+    again = FittedMapped.load(fitted.arrays())
+    np.testing.assert_array_equal(again.score(asked), fitted.score(asked))
