@@ -13,6 +13,8 @@ import pytest
 from lifeloop import Event, Lifeloop, Scenario
 from lifeloop.contracts import Decision
 from lifeloop.errors import InputError, NoModel, UnknownId
+from lifeloop.events import User, frame_of
+from lifeloop.events.records import USER_SCHEMA
 from lifeloop.policy import propensities
 
 DAY = 86_400_000_000
@@ -291,6 +293,33 @@ def test_any_other_context_is_logged_and_harmless(
     answer = shop.recommend("u0", k=3, context=context)
     assert len(answer) == 3
     assert dict(next(iter(shop.store.decisions())).context) == context
+
+
+def test_who_refuses_personalisation_gets_what_a_stranger_gets_at_the_next_request(
+    shop: Lifeloop,
+) -> None:
+    stranger = [(r.item_id, r.score) for r in shop.recommend("nobody", k=5)]
+    before = shop.recommend("u0", k=5)
+    assert before.fallback is None
+    assert [(r.item_id, r.score) for r in before] != stranger
+    for allowed, seconds in ((False, 1), (True, 2)):
+        user = User(
+            user_id="u0",
+            consent={"personalisation": allowed},
+            attributes={"interests": "lamp number 3"},
+        )
+        shop.store.put_users(frame_of([user], USER_SCHEMA), received_us=NOW + seconds)
+        given = shop.recommend("u0", k=5)
+        if allowed:
+            assert [r.item_id for r in given] == [r.item_id for r in before]
+            continue
+        assert given.fallback == "no_history"
+        assert [(r.item_id, r.score) for r in given] == stranger
+        assert all(not r.reason.items for r in given)
+        assert given.stage == "acquisition"
+        session = shop.store.histories(["u1"])[0]
+        again = shop.recommend("u0", k=5, session=session)
+        assert [(r.item_id, r.score) for r in again] == stranger
 
 
 def test_what_of_the_context_had_no_part_in_the_choice_is_named(shop: Lifeloop) -> None:

@@ -311,7 +311,7 @@ class Lifeloop:
         """
         request.check(user_id, k, context)
         head = self.store.head()
-        history = self.store.histories([user_id])[0] if session is None else session
+        history = request.speaking(self.store, user_id, session)
         asking = request.Request.of(
             user_id,
             context,

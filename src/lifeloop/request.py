@@ -16,9 +16,10 @@ from lifeloop.contracts import (
     History,
     Int,
     Queries,
+    Store,
 )
 from lifeloop.errors import InputError
-from lifeloop.events.records import User
+from lifeloop.events.records import ANONYMOUS_PREFIX, User
 from lifeloop.model import Catalogue, Model
 from lifeloop.models import queries
 from lifeloop.models.data import age_days
@@ -81,6 +82,23 @@ def check(user_id: object, k: object, context: object) -> None:
         raise InputError("the request was refused: " + "; ".join(problems))
 
 
+def speaking(store: Store, user_id: str, session: History | None) -> History:
+    """Return the history that a slate may be made of: the session's, else what is stored.
+
+    Of a person whose consent says ``personalisation: false`` it is empty, from the next request
+    on: they get what everybody without a history gets.
+    """
+    if not user_id.startswith(ANONYMOUS_PREFIX):
+        (user,) = store.users([user_id])
+        if _refuses(user):
+            return store.histories([user_id], limit=0)[0]
+    return store.histories([user_id])[0] if session is None else session
+
+
+def _refuses(user: User | None) -> bool:
+    return user is not None and user.consent.get("personalisation") is False
+
+
 def unused(
     context: Mapping[str, Any], queries: Queries | None, *, known: int = 0
 ) -> tuple[str, ...]:
@@ -132,7 +150,7 @@ def ask(
         told = said(
             model.reader,
             history,
-            None if user is None else user.attributes,
+            None if user is None or _refuses(user) else user.attributes,
             t_us=request.t_us,
             settings=scenario.models.text,
         )
