@@ -1,4 +1,4 @@
-"""New items and new people: ``python -m benchmarks.cold_start [ml-1m] [instruments] …``.
+"""New items and new people: ``python -m benchmarks.cold_start [LOG …] [items] [people]``.
 
 Items: a fifth of the items loses every event before training; people with a history among the
 others are asked, the new items are ranked among themselves, NDCG@10 against what they used.
@@ -124,11 +124,14 @@ def _rng() -> np.random.Generator:
 
 
 def main() -> None:
-    """Print one JSON object per log."""
-    for name in sys.argv[1:] or list(LOGS):
+    """Print one JSON object per log and part."""
+    asked = sys.argv[1:]
+    chosen = [what for what in ("items", "people") if what in asked] or ["items", "people"]
+    for name in [name for name in asked if name in LOGS] or list(LOGS):
         log = LOGS[name]()
-        told = {"items": new_items(cold_items(log)), "people": new_people(log)}
-        print(json.dumps({name: told}, indent=1, default=float), flush=True)
+        for what in chosen:
+            told = new_items(cold_items(log)) if what == "items" else new_people(log)
+            print(json.dumps({f"{name}, {what}": told}, indent=1, default=float), flush=True)
 
 
 if __name__ == "__main__":
