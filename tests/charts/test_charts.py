@@ -140,6 +140,60 @@ def test_a_heat_map_shows_every_cell_it_names(source: Source) -> None:
     assert sum(row["rate"] for row in shown) == pytest.approx(want["rate"].sum())
 
 
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_a_picture_of_cohorts_says_what_it_counts(source: Source, lang: str) -> None:
+    said = words(lang)
+    for kind, cohort in (("nday", "first"), ("unbounded", "recurring"), ("bracket", "first")):
+        for name in ("retention", "retention_curve"):
+            table = table_of(source, name, grain="week", kind=kind, cohort=cohort, lang=lang)
+            told = chart(table, lang=lang)["title"]["subtitle"]
+            for note in (f"kind_{kind}", f"cohort_{cohort}", "by_week"):
+                assert said.note(note) in told
+    value = table_of(source, "observed_ltv", grain="month", entry="order", lang=lang)
+    told = chart(value, lang=lang)["title"]["subtitle"]
+    assert said.note("entry_order") in told
+    assert said.note("by_month") in told
+
+
+@pytest.mark.parametrize("kind", ["nday", "unbounded"])
+def test_cells_that_may_change_are_striped_dark_ones_in_white(source: Source, kind: str) -> None:
+    table = table_of(source, "retention", grain="week", kind=kind)
+    spec = chart(table)
+    striped = [u for u in marks(spec) if "gradient" in json.dumps(u["mark"])]
+    shown = [
+        ("255,255,255" in json.dumps(unit["mark"]), row)
+        for unit in striped
+        for row in values(spec, unit)
+    ]
+    assert all(white == row["deep"] for white, row in shown)
+    late = table.rows.filter(pl.col("n") > 0)
+    late = late.filter(pl.col("partial") | pl.col("censored")) if kind == "unbounded" else (
+        late.filter(pl.col("partial"))
+    )  # fmt: skip
+    assert len(shown) == late.height > 0
+    note = "hatched_censored" if kind == "unbounded" else "hatched"
+    assert words("en").note(note) in spec["title"]["subtitle"]
+
+
+@pytest.mark.parametrize("grain", ["day", "week", "month"])
+def test_a_date_on_the_axis_is_the_first_day_of_its_period(source: Source, grain: Any) -> None:
+    table = table_of(source, "traffic", grain=grain)
+    spec = chart(table)
+    axis = next(u for u in marks(spec) if "line" in str(u["mark"]))["encoding"]["x"]["axis"]
+    half = int(axis["labelExpr"].split(" - ")[1].split(",")[0])
+    form = axis["labelExpr"].split("'")[1]
+    told = [datetime.fromtimestamp((v - half) / 1000, UTC).strftime(form) for v in axis["values"]]
+    periods = [day.strftime(form) for day in table.rows["period"].to_list()]
+    step = -(-len(periods) // 9)
+    assert told == periods[::step]
+
+
+def test_the_picture_of_moves_has_no_stripes_and_says_so(source: Source) -> None:
+    told = chart(table_of(source, "transitions", grain="week"))["title"]["subtitle"]
+    assert words("en").note("hatched") not in told
+    assert words("en").note("unfinished") in told
+
+
 def test_what_does_not_fit_is_said(source: Source) -> None:
     spec = chart(table_of(source, "retention", grain="day"))
     assert "of" in spec["title"]["subtitle"]

@@ -305,6 +305,11 @@ def test_the_lifecycle_commands_answer_as_table_json_csv_and_picture(
     user = rows[1].split(",")[0]
     told = answer(project, "stage", user, "--why")
     assert told["moves"][-1]["to"] == told["stage"] == stage["stage"]
+    shown = run(project, "stage", user, "--why", "--lang", "zh").stdout
+    assert "规则" in shown
+    assert "阶段之间的流动" in shown
+    assert told["rule"] not in shown
+    assert told["rule"] in run(project, "stage", user, "--why", "--lang", "en").stdout
     filtered = answer(project, "metrics", "traffic", "--where", "channel=web", "--members")
     assert all("user_id" in row for row in filtered["rows"])
 

@@ -1,6 +1,8 @@
 """Any lifecycle table by name from a real store: what callers enumerate, ask and get."""
 
+import itertools
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
@@ -17,6 +19,7 @@ from lifeloop import lifecycle as lc
 from lifeloop.charts import LANGUAGES, words
 from lifeloop.contracts import Table
 from lifeloop.errors import InputError
+from lifeloop.lifecycle.request import rule_text
 from lifeloop.simulate import world, write_world
 from lifeloop.tables import TABLES, Source, compute, describe, read_source, table_of
 
@@ -171,6 +174,9 @@ def test_what_the_log_cannot_show_has_a_reason_in_both_languages(source: Source)
     assert table.reason == "no sign-ups: the log holds no event of type sign_up"
     assert table.rows.is_empty()
     assert ask(bare, "activation", lang="zh").reason == "没有注册：日志中没有 sign_up 类型的事件"
+    quiet = replace(source, events=source.events.filter(pl.col("type").str.starts_with("v")))
+    told = ask(quiet, "satisfaction", lang="zh").reason
+    assert told == "没有回答：日志中没有 csat 或 nps 类型的事件"
     nothing = replace(source, events=source.events.clear(), log_start=None)
     for name in TABLES:
         assert ask(nothing, name).reason == "no event has a time"
@@ -194,6 +200,29 @@ def test_the_catalogues_have_the_same_keys() -> None:
     en, zh = (words(lang).catalogue for lang in LANGUAGES)
     for part in ("kinds", "titles", "help", "columns", "values", "notes"):
         assert en[part].keys() == zh[part].keys(), part
+
+
+def test_every_rule_is_told_in_chinese(source: Source) -> None:
+    d = source.definitions
+    rules = {"no_history", "no_timed_events"}
+    for stage, orders, gap, own, contract in itertools.product(
+        lc.SHOWN, (0, 1, 9), (None, 3, 40), (0, 6), (None, 20_000)
+    ):
+        if gap is None and stage != "acquisition":
+            continue
+        facts = {"orders": orders, "own_gaps": own, "at_risk_after_days": 9, "key_actions": 2}
+        rules.add(
+            rule_text(stage, facts, d, gap=gap, contract_end=contract, back=20_001, p_alive=0.25)
+        )
+    assert len({rule.partition(":")[0] for rule in rules}) == 14
+    rules |= set(ask(source, "stages").rows["rule"].to_list())
+    told = {rule: words("zh").rule(rule) for rule in rules}
+    assert not [text for text in told.values() if re.search("[A-Za-z]", text)]
+    for rule, text in told.items():  # every number of the rule is in the sentence
+        assert set(re.findall(r"\d+(?:\.\d+)?", rule)) <= set(re.findall(r"\d+(?:\.\d+)?", text))
+    assert words("en").rule("silent: 5 > 4 days") == "silent: 5 > 4 days"
+    shown = ask(source, "stages", lang="zh").rows["rule"].to_list()
+    assert shown == [told[rule] for rule in ask(source, "stages").rows["rule"].to_list()]
 
 
 def test_the_list_of_tables_is_complete_and_described() -> None:

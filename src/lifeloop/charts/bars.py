@@ -9,6 +9,7 @@ from lifeloop.charts.look import (
     COUNTS,
     HEIGHT,
     WIDTH,
+    Clock,
     colours,
     data,
     dressed,
@@ -34,14 +35,15 @@ def stacked(table: Table, said: Words, *, parts: tuple[str, ...]) -> dict[str, A
         Columns, from the axis outwards.
     """
     rows = with_ends(table.rows, table.facts["grain"])
+    x = time_axis(rows, table.facts["grain"])
     by = segment_of(table)
     more: list[str] = []
     if by is None:
-        chart: Any = _layers(rows, said, parts, HEIGHT).properties(width=WIDTH, height=HEIGHT)
+        chart: Any = _layers(rows, said, parts, HEIGHT, x).properties(width=WIDTH, height=HEIGHT)
     else:
         rows, more = largest(rows, by, said)
         plots = [
-            _layers(part, said, parts, HEIGHT // 2).properties(
+            _layers(part, said, parts, HEIGHT // 2, x).properties(
                 width=WIDTH, height=HEIGHT // 2, title=alt.TitleParams(str(name), anchor="start")
             )
             for (name,), part in sorted(rows.group_by(by), key=lambda pair: str(pair[0]))
@@ -50,7 +52,7 @@ def stacked(table: Table, said: Words, *, parts: tuple[str, ...]) -> dict[str, A
     return dressed(chart, table, said, more=more)
 
 
-def _layers(rows: pl.DataFrame, said: Words, parts: tuple[str, ...], height: int) -> Any:
+def _layers(rows: pl.DataFrame, said: Words, parts: tuple[str, ...], height: int, x: Clock) -> Any:
     boxes = pl.concat(_boxes(rows, parts))
     labels = [said.value(name) for name in parts]
     boxes = boxes.with_columns(
@@ -60,7 +62,7 @@ def _layers(rows: pl.DataFrame, said: Words, parts: tuple[str, ...], height: int
         alt.Chart(data(boxes))
         .mark_bar()
         .encode(
-            x=time_axis(),
+            x=x("begin"),
             x2="until:T",
             y=alt.Y("low:Q", axis=alt.Axis(title=None, format=COUNTS, tickCount=5)),
             y2="high:Q",
@@ -71,7 +73,7 @@ def _layers(rows: pl.DataFrame, said: Words, parts: tuple[str, ...], height: int
             ),
         )
     )
-    return alt.layer(bars, hatched(rows, height=height))
+    return alt.layer(bars, hatched(rows, x, height=height))
 
 
 def _boxes(rows: pl.DataFrame, parts: tuple[str, ...]) -> list[pl.DataFrame]:

@@ -95,7 +95,9 @@ def _pictures() -> Mapping[str, Draw]:
     rate = partial(trend, measures=("rate",), share=True, interval=True)
     return {
         "traffic": partial(trend, measures=("visitors", "sessions"), share=False),
-        "sessions": partial(trend, measures=("sessions", "visitors"), share=False),
+        "sessions": partial(
+            trend, measures=("length_mean_s", "length_mean_nonzero_s"), share=False
+        ),
         "signup_conversion": rate,
         "activation": rate,
         "active_users": partial(trend, measures=("mau", "wau", "dau"), share=False),

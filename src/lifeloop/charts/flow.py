@@ -65,7 +65,7 @@ def flow(table: Table, said: Words) -> dict[str, Any]:
         after.mark_text(align="left", dx=8, color=INK, fontSize=12).encode(**named),
     ]
     chart = alt.layer(bands, nodes, *words).properties(width=WIDTH, height=int(HEIGHT * 1.4))
-    return dressed(chart, table, said, more=[said.note("moves", n=f"{total:,}")])
+    return dressed(chart, table, said, more=[said.note("moves", n=f"{total:,}")], striped=False)
 
 
 def _nodes(

@@ -100,8 +100,16 @@ def _map(
             ),
         )
     )
-    late = alt.Chart(data(rows.filter(pl.col("partial")).select(kept)))
-    striped = late.mark_rect(fill=stripes(CELL_W, CELL_H, every=7)).encode(x=x, y=y)
+    open_ended = pl.col("partial")
+    if "censored" in rows.columns:
+        open_ended = open_ended | pl.col("censored")
+    late = rows.filter(open_ended)
+    striped = [
+        alt.Chart(data(late.filter(which).select(kept)))
+        .mark_rect(fill=stripes(CELL_W, CELL_H, every=7, ink=ink))
+        .encode(x=x, y=y)
+        for which, ink in ((pl.col("deep"), "255,255,255"), (~pl.col("deep"), "60,70,90"))
+    ]
     numbers = (
         alt.Chart(data(rows.select(kept)))
         .mark_text(fontSize=10)
@@ -113,7 +121,7 @@ def _map(
         )
     )
     size = {"width": {"step": CELL_W}, "height": {"step": CELL_H}}
-    return alt.layer(cells, striped, numbers).properties(**size)
+    return alt.layer(cells, *striped, numbers).properties(**size)
 
 
 def _top(known: pl.DataFrame, across: str, value: str) -> float:

@@ -1,6 +1,7 @@
 """The one look of all pictures: colours, sizes, fonts, hatching, titles."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import altair as alt
@@ -40,6 +41,14 @@ STATE_COLOURS = {
     "at_risk_mau": "#e8743b",
     "dormant": "#9a9a9a",
 }
+DAY_MS = 86_400_000
+
+MOST_LABELS = 9
+"""Dates along an axis; with more periods every second, third, … has one."""
+
+Clock = Callable[[str], alt.X]
+"""A column of ``with_ends`` as the horizontal axis."""
+
 SERIES = ("#2f6db3", "#e0a526", "#2f9e8f", "#d6568c", "#7a4fa3", "#8b5a2b")
 """Colours of series without a meaning of their own, in order."""
 
@@ -75,28 +84,62 @@ def with_ends(rows: pl.DataFrame, grain: str) -> pl.DataFrame:
     )
 
 
-def time_axis(field: str = "begin", **more: Any) -> alt.X:
-    """Return the horizontal axis of time, in the table's own calendar days."""
-    return alt.X(
-        f"{field}:T",
-        scale=alt.Scale(type="utc"),
-        axis=alt.Axis(title=None, format="%Y-%m-%d", labelOverlap="greedy", grid=False),
-        **more,
+def time_axis(rows: pl.DataFrame, grain: str) -> Clock:
+    """Return the horizontal axis of time, for each column of ``with_ends``.
+
+    It runs from the first period's beginning to the last one's end; a label is the first day of
+    its period (of a month, the month) and stands in the middle of it.
+    """
+    text = rows.select(pl.col("open", "edge", "middle").str.to_datetime("%Y-%m-%dT%H:%M:%SZ"))
+    ends = text.select(pl.col("open").min(), pl.col("edge").max()).row(0)
+    middles = text["middle"].unique().sort()
+    kept = middles.gather_every(max(-(-len(middles) // MOST_LABELS), 1))
+    half_ms = {"day": DAY_MS // 2, "week": 7 * DAY_MS // 2, "month": 0}[grain]
+    form = "%Y-%m" if grain == "month" else "%Y-%m-%d"
+    axis = alt.Axis(
+        title=None,
+        values=kept.dt.epoch("ms").to_list(),
+        labelExpr=f"utcFormat(datum.value - {half_ms}, '{form}')",
+        labelOverlap="greedy",
+        grid=False,
     )
+    scale = alt.Scale(type="utc", domain=[epoch_ms(end) for end in ends], nice=False)
+
+    def x(field: str) -> alt.X:
+        return alt.X(f"{field}:T", scale=scale, axis=axis)
+
+    return x
 
 
-def hatched(rows: pl.DataFrame, *, height: int = HEIGHT) -> Any:
+def epoch_ms(moment: datetime) -> int:
+    """Return a moment on the axis, in milliseconds."""
+    return (moment - datetime(1970, 1, 1)) // timedelta(milliseconds=1)  # noqa: DTZ001
+
+
+def hatched(rows: pl.DataFrame, x: Clock, *, height: int = HEIGHT) -> Any:
     """Return stripes over the whole height of every incomplete period.
 
-    ``rows`` come from ``with_ends`` and have ``partial``.
+    ``rows`` come from ``with_ends`` and have ``partial``; ``x`` from ``time_axis``.
     """
     spans = rows.filter(pl.col("partial")).select("open", "edge").unique().sort("open")
     n = max(rows["open"].n_unique(), 1)
     return (
         alt.Chart(data(spans))
         .mark_rect(fill=stripes(WIDTH / n, height))
-        .encode(x=time_axis("open"), x2="edge:T", y=alt.value(0), y2=alt.value(height))
+        .encode(x=x("open"), x2="edge:T", y=alt.value(0), y2=alt.value(height))
     )
+
+
+def asked(table: Table, said: Words) -> list[str]:
+    """Return what the title leaves open: the kind of retention, of cohort, of entry, the period."""
+    told = []
+    options = table.facts.get("options", {})
+    for name in ("kind", "cohort", "entry"):
+        if name in options:
+            told.append(said.note(f"{name}_{options[name]}"))
+    if {"period", "cohort", "offset"} & set(table.rows.columns):
+        told.append(said.note(f"by_{table.facts['grain']}"))
+    return told
 
 
 def written_on(deep: str) -> Any:
@@ -104,8 +147,10 @@ def written_on(deep: str) -> Any:
     return alt.condition(f"datum.{deep}", alt.value("white"), alt.value(INK))
 
 
-def stripes(width: float, height: float, *, every: float = 9.0) -> dict[str, Any]:
-    """Return a fill of slanted grey stripes for a box of this size, in pixels.
+def stripes(
+    width: float, height: float, *, every: float = 9.0, ink: str = "60,70,90"
+) -> dict[str, Any]:
+    """Return a fill of slanted stripes for a box of this size, in pixels; grey unless said.
 
     A gradient with hard stops, because Vega has no pattern fills.
     """
@@ -115,7 +160,7 @@ def stripes(width: float, height: float, *, every: float = 9.0) -> dict[str, Any
     stops = []
     for k in range(n):
         for at, shade in ((0.0, 0.0), (0.6, 0.0), (0.6, 0.28), (1.0, 0.28)):
-            colour = f"rgba(60,70,90,{shade})"
+            colour = f"rgba({ink},{shade})"
             stops.append({"offset": (k + at) / n, "color": colour})
     return {
         "gradient": "linear",
@@ -127,11 +172,22 @@ def stripes(width: float, height: float, *, every: float = 9.0) -> dict[str, Any
     }
 
 
-def dressed(chart: Any, table: Table, said: Words, *, more: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the finished specification: title, what must be known, fonts."""
-    told = [*more]
-    if "partial" in table.rows.columns and table.rows["partial"].any():
-        told.append(said.note("hatched"))
+def dressed(
+    chart: Any, table: Table, said: Words, *, more: Sequence[str] = (), striped: bool = True
+) -> dict[str, Any]:
+    """Return the finished specification: title, what must be known, fonts.
+
+    ``striped``: what is incomplete is striped in this picture.
+    """
+    columns = table.rows.columns
+    told = [*asked(table, said), *more]
+    if "partial" in columns and table.rows["partial"].any():
+        if not striped:
+            told.append(said.note("unfinished"))
+        elif "censored" in columns and table.rows["censored"].any():
+            told.append(said.note("hatched_censored"))
+        else:
+            told.append(said.note("hatched"))
     told.append(said.note("as_of", **table.facts))
     finished = chart.properties(
         title=alt.TitleParams(

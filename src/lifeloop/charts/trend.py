@@ -69,20 +69,22 @@ def trend(
         scale=alt.Scale(domain=labels, range=colours(names)),
         legend=None if len(labels) == 1 else alt.Legend(title=None),
     )
-    y = alt.Y("value:Q", axis=axis)
-    layers = [hatched(rows)]
+    flat = not (long["value"] != 0).any()  # all zero: an axis of its own
+    y = alt.Y("value:Q", axis=axis, scale=alt.Scale(domain=[0, 1]) if flat else alt.Undefined)
+    x = time_axis(rows, table.facts["grain"])
+    layers = [hatched(rows, x)]
     if interval and low in rows.columns:
         band = long.select(*kept, low=low, high=high).drop_nulls("low")
         layers.append(
             alt.Chart(data(band))
             .mark_area(opacity=0.18)
-            .encode(x=time_axis("middle"), y=alt.Y("low:Q", axis=axis), y2="high:Q", color=colour)
+            .encode(x=x("middle"), y=alt.Y("low:Q", axis=axis), y2="high:Q", color=colour)
         )
     known = alt.Chart(data(long.select(kept).drop_nulls("value")))
-    layers.append(known.mark_line(strokeWidth=2).encode(x=time_axis("middle"), y=y, color=colour))
+    layers.append(known.mark_line(strokeWidth=2).encode(x=x("middle"), y=y, color=colour))
     if rows["open"].n_unique() <= 60:
         points = known.mark_point(size=26, filled=True, opacity=1)
-        layers.append(points.encode(x=time_axis("middle"), y=y, color=colour))
+        layers.append(points.encode(x=x("middle"), y=y, color=colour))
     chart = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
     if len(labels) == 1:
         more = [said.column(measures[0]), *more]

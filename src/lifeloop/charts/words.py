@@ -44,14 +44,22 @@ class Words:
         """Return why something is null, in this language (English is the text itself)."""
         if text in self.catalogue.get("reasons", {}):
             return str(self.catalogue["reasons"][text])
-        for pattern, told in self.catalogue.get("patterns", {}).items():
-            if re.search(pattern, text):
-                return re.sub(pattern, str(told), text)
-        return text
+        told = self._matched("patterns", text)
+        return told if told == text else told.replace(" or ", str(self._at("values", "or", " or ")))
+
+    def rule(self, text: str) -> str:
+        """Return the rule that decides a stage, in this language (English is the text itself)."""
+        return self._matched("rules", text)
 
     def note(self, name: str, **values: Any) -> str:
         """Return a sentence with its numbers filled in."""
         return str(self.catalogue["notes"][name]).format(**values)
+
+    def _matched(self, part: str, text: str) -> str:
+        for pattern, told in self.catalogue.get(part, {}).items():
+            if re.search(pattern, text):
+                return re.sub(pattern, str(told), text)
+        return text
 
     def _at(self, part: str, name: str, default: str) -> Any:
         return self.catalogue.get(part, {}).get(name, default)

@@ -3,11 +3,15 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lifeloop.cli.session import AsJson, Folder, err, opened, out, print_json, table
+from lifeloop.cli.tables import Lang
+
+if TYPE_CHECKING:
+    from lifeloop.charts.words import Words
 
 UserId = Annotated[str, typer.Argument(help="user id, or anon:<anonymous id>")]
 ItemId = Annotated[str, typer.Argument(help="item id")]
@@ -65,6 +69,7 @@ def similar(
 def stage(
     user: UserId,
     why: Annotated[bool, typer.Option("--why", help="show the rule and the events")] = False,
+    lang: Lang = None,
     folder: Folder = Path("."),
     as_json: AsJson = False,
 ) -> None:
@@ -72,33 +77,52 @@ def stage(
     with opened(folder, as_json=as_json) as loop:
         found = loop.stage(user)
         told = loop.why(user) if why else {}
+        language = lang or loop.scenario.locale.language
     if as_json:
         print_json({**asdict(found), **told})
         return
-    out.print(f"[bold]{found.stage}[/bold] on {found.date}", highlight=False)
+    from lifeloop.charts import words
+
+    said = words(language)
+    head = said.note("stands", stage=f"[bold]{said.value(found.stage)}[/bold]", date=found.date)
+    out.print(head, highlight=False)
     if why:
         rows: list[list[Any]] = [
-            ["product stage", found.product_stage],
-            ["overlay", found.overlay],
-            ["activity", found.activity],
-            ["since", found.since],
-            ["rule", found.rule],
-            ["days since last active", found.gap_days],
-            ["was here before the log", found.existing],
-            *[[name, value] for name, value in found.facts.items()],
+            [said.column("product_stage"), said.value(found.product_stage)],
+            [said.column("overlay"), _value(said, found.overlay)],
+            [said.column("activity"), _value(said, found.activity)],
+            [said.column("since"), found.since],
+            [said.column("rule"), said.rule(found.rule)],
+            [said.column("gap_days"), found.gap_days],
+            [said.column("existing"), found.existing],
+            *[[said.column(name), value] for name, value in found.facts.items()],
         ]
         out.print(table("", ["", ""], rows))
-        _show_why(told)
+        _show_why(told, said)
 
 
-def _show_why(told: dict[str, Any]) -> None:
-    moves = [[m["date"], m["from"], m["to"], m["rule"]] for m in told["moves"]]
+def _value(said: "Words", name: str | None) -> str | None:
+    return None if name is None else said.value(name)
+
+
+def _show_why(told: dict[str, Any], said: "Words") -> None:
+    moves = [
+        [m["date"], _value(said, m["from"]), said.value(m["to"]), said.rule(m["rule"])]
+        for m in told["moves"]
+    ]
     if moves:
-        out.print(table("moves", ["date", "from", "to", "rule"], moves))
+        headings = [said.column(name) for name in ("date", "from", "to", "rule")]
+        out.print(table(said.title("transitions"), headings, moves))
     names = ["date", "type", "item_id", "order_id", "value", "role"]
-    events = [[event[name] for name in names] for event in told["events"]]
+    events = [[event[name] for name in names[:-1]] + [_roles(said, event["role"])]
+              for event in told["events"]]  # fmt: skip
     if events:
-        out.print(table(f"the newest {len(events)} events", names, events))
+        title = said.note("newest_events", n=len(events))
+        out.print(table(title, [said.column(name) for name in names], events))
+
+
+def _roles(said: "Words", role: str) -> str:
+    return ", ".join(said.value(f"role_{name}") for name in role.split(", "))
 
 
 def stages(folder: Folder = Path("."), as_json: AsJson = False) -> None:

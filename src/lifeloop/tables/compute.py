@@ -113,6 +113,7 @@ def table_of(
         "seq": source.seq,
         "by": split,
         "members": members,
+        "options": _told(spec, given),
     }
     reason = why_not(source, spec)
     if reason is not None:
@@ -171,6 +172,14 @@ def describe(lang: str = "en") -> list[dict[str, Any]]:
     ]
 
 
+def _told(spec: Spec, given: dict[str, Any]) -> dict[str, Any]:
+    # The options as they hold: asked, the scenario's, or by default. Plain values, for JSON.
+    told = {option.name: given.get(option.name) for option in spec.options}
+    if told.get("brackets"):
+        told["brackets"] = [list(pair) for pair in given["brackets"]]
+    return told
+
+
 def _arguments(source: Source, spec: Spec) -> dict[str, Any]:
     defaults = {o.name: o.default for o in spec.options if o.default is not None}
     return {**defaults, **spec.given(source)}
@@ -210,6 +219,9 @@ def _worded(rows: pl.DataFrame, said: Words) -> pl.DataFrame:
     told = [name for name in rows.columns if name.endswith("reason")]
     found = {text for name in told for text in rows[name].drop_nulls().unique().to_list()}
     words_of = {text: said.reason(text) for text in found}
-    if not words_of:
-        return rows
-    return rows.with_columns(pl.col(name).replace(words_of) for name in told)
+    if words_of:
+        rows = rows.with_columns(pl.col(name).replace(words_of) for name in told)
+    if "rule" in rows.columns:
+        rules = {text: said.rule(text) for text in rows["rule"].drop_nulls().unique().to_list()}
+        rows = rows.with_columns(pl.col("rule").replace(rules))
+    return rows
