@@ -61,15 +61,16 @@ class Als:
             from implicit.als import AlternatingLeastSquares
             from scipy.sparse import csr_matrix
 
-            model = AlternatingLeastSquares(
-                factors=self.factors,
-                alpha=1.0 + self.alpha,
-                regularization=self.ridge,
-                iterations=self.rounds,
-                random_state=seed,
-                num_threads=2,
-            )
+            # implicit warns where BLAS would run more than one thread: also when it is built.
             with threadpool_limits(1, "blas"):
+                model = AlternatingLeastSquares(
+                    factors=self.factors,
+                    alpha=1.0 + self.alpha,
+                    regularization=self.ridge,
+                    iterations=self.rounds,
+                    random_state=seed,
+                    num_threads=2,
+                )
                 model.fit(csr_matrix(people[:, covered]), show_progress=False)
             vectors = np.asarray(model.item_factors, dtype=np.float32)
         return FittedAls(
