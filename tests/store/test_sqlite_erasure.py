@@ -56,6 +56,7 @@ def test_links_of_an_older_schema_become_devices(
     con = sqlite3.connect(path)
     con.executescript(
         "ALTER TABLE links DROP COLUMN kind; DROP TABLE tombstones; DROP TABLE removals;"
+        "DROP TABLE repairs;"
         "UPDATE alembic_version SET version_num = '0002'"
     )
     con.close()
