@@ -135,6 +135,14 @@ class Models(_Strict):
         return checked_name(name)
 
 
+class Value(_Strict):
+    """What money to come is worth (docs/value.md)."""
+
+    horizon_days: int = Field(364, ge=1, description="days to come that a value counts")
+    discount: float = Field(0.10, ge=0, description="yearly rate at which later money counts less")
+    margin: float = Field(1.0, gt=0, description="share of net revenue that is margin")
+
+
 class Storage(_Strict):
     """Where history is kept."""
 
@@ -172,6 +180,7 @@ class Scenario(_Strict):
     intake: Intake = Intake()
     clean: Clean = Clean()
     storage: Storage = Storage()
+    value: Value = Value()
 
     @model_validator(mode="after")
     def _names_known_events(self) -> "Scenario":

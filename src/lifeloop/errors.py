@@ -4,7 +4,8 @@ LifeloopError
 ├── ConfigError(ValueError)        scenario or settings refused; lists all problems at once
 ├── InputError(ValueError)         a file, a row or an argument that cannot be used
 │   ├── UnreadableFile             corrupt, truncated, empty or of an unknown format
-│   └── NothingStored              an import of which not one row was stored
+│   ├── NothingStored              an import of which not one row was stored
+│   └── Unfit                      data that cannot carry this estimate
 ├── IdentityRefused(ValueError)    a link that would merge two people, or a placeholder id
 ├── UnknownId(KeyError)            an item or user that the store does not hold
 ├── StoreError(RuntimeError)       the system of record refused or failed
@@ -80,6 +81,10 @@ class UnreadableFile(InputError):
 
 class NothingStored(InputError):
     """An import of which not one row was stored."""
+
+
+class Unfit(InputError):
+    """Data that cannot carry an estimate: too few, too equal, or of another kind."""
 
 
 class IdentityRefused(LifeloopError, ValueError):

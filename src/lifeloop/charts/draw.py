@@ -86,6 +86,7 @@ def has_chinese_font() -> bool:
 @lru_cache(maxsize=1)
 def _pictures() -> Mapping[str, Draw]:
     # Altair takes a third of a second to import: not before a picture is wanted.
+    from lifeloop.charts.ahead import calibration, fan, ranked, ratios, steps
     from lifeloop.charts.bars import stacked
     from lifeloop.charts.flow import flow
     from lifeloop.charts.heat import heat
@@ -118,4 +119,30 @@ def _pictures() -> Mapping[str, Draw]:
         "stage_counts": partial(stacked, parts=STAGES),
         "transitions": flow,
         "stages": partial(by_stage, order=STAGES),
+        "survival": partial(steps, across="days", value="survival", share=True, shape="step-after"),
+        "churn_effects": ratios,
+        "churn_risk": partial(ranked, name=("user_id",), value="value_at_risk", interval=False),
+        "churn_calibration": partial(
+            calibration, stated="stated", observed="observed", share=True, interval=True
+        ),
+        "churn_backtest": partial(ranked, name=("model",), value="brier", interval=False),
+        "predicted_ltv": partial(ranked, name=(), value="ltv"),
+        "customer_value": partial(ranked, name=("user_id",), value="value"),
+        "ltv_by_age": partial(steps, across="age", value="ltv", share=False, shape="linear"),
+        "ltv_backtest": partial(
+            ranked, name=("model",), value="total_error", interval=False, share=True
+        ),
+        "ltv_calibration": partial(
+            calibration,
+            stated="value_predicted",
+            observed="value_actual",
+            share=False,
+            interval=False,
+        ),
+        "forecast": fan,
+        "forecast_backtest": partial(
+            ranked, name=("model",), value="mape", interval=False, share=True
+        ),
+        "stage_value": partial(ranked, name=("state",), value="value"),
+        "move_value": partial(ranked, name=("from", "to"), value="gain"),
     }

@@ -3,6 +3,7 @@
 import typer
 
 from lifeloop.cli import (
+    ahead,
     backup,
     cleaning,
     data,
@@ -100,6 +101,10 @@ app.command("metrics")(lifecycle.metrics)
 app.command("cohorts")(lifecycle.cohorts)
 app.command("users")(lifecycle.users)
 app.command("daily")(lifecycle.daily)
+app.command("value")(ahead.value)
+app.command("forecast")(ahead.forecast)
+app.command("churn")(ahead.churn)
+app.command("ltv")(ahead.ltv)
 
 app.command("evaluate")(evaluation.evaluate)
 

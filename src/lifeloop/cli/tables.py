@@ -35,6 +35,15 @@ BRIEF: dict[str, tuple[str, ...]] = {
     "orders": (
         "period", "orders", "buyers", "net", "aov", "frequency", "repeat_rate", "partial",
     ),
+    "churn_risk": (
+        "user_id", "product_stage", "silent_days", "p_churn", "value", "value_at_risk",
+        "first_reason", "second_reason",
+    ),
+    "predicted_ltv": ("n", "alive", "purchases", "value", "ltv", "model"),
+    "ltv_backtest": (
+        "model", "predicted", "actual", "total_error", "deviance", "value_predicted",
+        "value_actual", "value_error", "chosen",
+    ),
     "rfm": ("user_id", "recency_days", "frequency", "monetary", "r", "f", "m"),
     "satisfaction": ("period", "csat", "csat_n", "nps", "nps_n", "partial"),
     "sessions": (

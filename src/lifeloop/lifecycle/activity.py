@@ -62,7 +62,7 @@ def activity_states(
     spec/lifecycle.md, sections 2 and 3 (seven states).
     """
     view = opened(events, options)
-    stretches = _stretches(view)
+    stretches = state_stretches(view)
     if members:
         rows = covering(view, stretches).rename({"label": "state"})
         return members_of(view, rows, label="state")
@@ -151,7 +151,8 @@ def _with_state(view: View) -> Lazy:
     return days.with_columns(state=state)
 
 
-def _stretches(view: View) -> Lazy:
+def state_stretches(view: View) -> Lazy:
+    """Return the stretches of days of each state and user: user_id, ``by``, label, begin, until."""
     days = _with_state(view)
     day, after = nw.col("day"), nw.col("after")
     active = days.select("user_id", *view.by, label=nw.col("state"), begin=day, until=day + 1)

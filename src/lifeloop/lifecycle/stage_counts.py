@@ -47,14 +47,17 @@ def stage_counts(
     spec/lifecycle.md, section 2 (product stages).
     """
     view = opened(events, options)
-    stretches = nw.from_native(_stretches(view, definitions, predictions)).lazy()
+    stretches = nw.from_native(stage_stretches(view, definitions, predictions)).lazy()
     if members:
         rows = covering(view, stretches).rename({"label": "stage"})
         return members_of(view, rows, label="stage")
     return counted(view, covered(view, stretches), label="label", names=SHOWN)
 
 
-def _stretches(view: View, d: StageDefinitions, predictions: IntoFrame | None) -> pl.DataFrame:
+def stage_stretches(
+    view: View, d: StageDefinitions, predictions: IntoFrame | None = None
+) -> pl.DataFrame:
+    """Return the stretches of days of each stage and user: user_id, ``by``, label, begin, until."""
     if view.log.lo_us is None:
         text = dict.fromkeys(("user_id", *view.by, "label"), pl.String)
         return pl.DataFrame(schema={**text, "begin": pl.Int64, "until": pl.Int64})

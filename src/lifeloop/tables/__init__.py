@@ -7,8 +7,9 @@
 from lifeloop.tables.compute import compute, describe, table_of
 from lifeloop.tables.overview import Overview, overview
 from lifeloop.tables.person import events_of, moves_of
-from lifeloop.tables.registry import TABLES, Option, Spec
+from lifeloop.tables.registry import TABLES
 from lifeloop.tables.source import Source, read_source, source_of
+from lifeloop.tables.spec import Option, Spec
 
 __all__ = [
     "TABLES",

@@ -10,8 +10,9 @@ from typing import Any
 import narwhals as nw
 
 from lifeloop.errors import InputError
-from lifeloop.tables.registry import TABLES, Option, Spec
+from lifeloop.tables.registry import TABLES
 from lifeloop.tables.source import COLUMNS, Source
+from lifeloop.tables.spec import Option, Spec
 
 Where = Mapping[str, str | Sequence[str]]
 

@@ -9,12 +9,14 @@ import polars as pl
 from lifeloop.charts.words import Words, kind_of, words
 from lifeloop.config import Scenario
 from lifeloop.contracts import Column, Store, Table
+from lifeloop.errors import MissingExtra, Unfit
 from lifeloop.lifecycle.calendar import Grain, check_grain, date_of, day_of
 from lifeloop.moment import Moment
 from lifeloop.tables.asking import Where, condition, day, names, parsed, spec_of
 from lifeloop.tables.notes import notes_of, why_not
-from lifeloop.tables.registry import TABLES, Spec
+from lifeloop.tables.registry import TABLES
 from lifeloop.tables.source import Source, read_source
+from lifeloop.tables.spec import Spec
 
 
 def compute(
@@ -95,7 +97,8 @@ def table_of(
     Returns
     -------
     Table
-        Without rows and with a ``reason`` where the log cannot show this at all.
+        Without rows and with a ``reason`` where the log cannot show this at all, or cannot carry
+        the estimate.
     """
     spec = spec_of(name)
     said = words(lang or source.scenario.locale.language)
@@ -117,25 +120,21 @@ def table_of(
     }
     reason = why_not(source, spec)
     if reason is not None:
-        return Table(
-            name=name,
-            title=said.title(name),
-            columns=(),
-            rows=pl.DataFrame(),
-            reason=said.reason(reason),
-            facts=facts,
+        return _unanswered(name, reason, said, facts)
+    try:
+        rows = spec.compute(
+            source.events,
+            **given,
+            **window,
+            **({} if name == "stages" else {"members": members}),
+            **_shared(source, split),
+            grain=grain,
+            by=split,
+            where=condition(source, where),
+            include_bots=include_bots,
         )
-    rows = spec.compute(
-        source.events,
-        **given,
-        **window,
-        **({} if name == "stages" else {"members": members}),
-        **_shared(source, split),
-        grain=grain,
-        by=split,
-        where=condition(source, where),
-        include_bots=include_bots,
-    )
+    except (Unfit, MissingExtra) as why:
+        return _unanswered(name, str(why), said, facts)
     notes = notes_of(source, spec, rows, said=said, members=members, include_bots=include_bots)
     return Table(
         name=name,
@@ -143,6 +142,17 @@ def table_of(
         columns=_columns(rows, said, spec),
         rows=_worded(rows, said),
         notes=notes,
+        facts=facts,
+    )
+
+
+def _unanswered(name: str, reason: str, said: Words, facts: dict[str, Any]) -> Table:
+    return Table(
+        name=name,
+        title=said.title(name),
+        columns=(),
+        rows=pl.DataFrame(),
+        reason=said.reason(reason),
         facts=facts,
     )
 

@@ -4,8 +4,8 @@ import polars as pl
 
 from lifeloop.charts.words import Words
 from lifeloop.lifecycle.options import SMALL_CELL
-from lifeloop.tables.registry import Spec
 from lifeloop.tables.source import Source
+from lifeloop.tables.spec import Spec
 
 
 def why_not(source: Source, spec: Spec) -> str | None:
@@ -33,7 +33,7 @@ def notes_of(
     include_bots: bool,
 ) -> tuple[str, ...]:
     """Return the sentences that go with a table: truncation, incompleteness, small cells, bots."""
-    notes = []
+    notes = [said.note(name) for name in spec.notes]
     burn_in = source.scenario.time.burn_in_days
     if spec.counts_new and burn_in and source.log_start is not None:
         notes.append(said.note("burn_in", start=source.start_text(), days=burn_in))

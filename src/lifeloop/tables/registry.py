@@ -1,52 +1,14 @@
 """Every lifecycle table by name: what computes it, what may be asked, and when it cannot be."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
-
-import polars as pl
+from collections.abc import Mapping
+from typing import Any, get_args
 
 from lifeloop import lifecycle as lc
 from lifeloop.lifecycle.retention import Cohort, Kind
 from lifeloop.lifecycle.value import Entry
 from lifeloop.tables.source import Source
-
-OptionKind = Literal["choice", "integer", "number", "pairs"]
-Compute = Callable[..., pl.DataFrame]
-Given = Callable[[Source], Mapping[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One thing that may be asked of a table besides the window: its kind, default and meaning."""
-
-    name: str
-    kind: OptionKind
-    default: Any
-    help: str
-    choices: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """How one table is computed.
-
-    ``given`` are the arguments that the scenario decides; ``stage`` names the stage whose metric
-    it is; ``shows`` the entries of ``observable`` that must be there; ``column`` an event column
-    that must hold something, ``types`` event types of which there must be one. ``window`` is
-    False where ``start``, ``end`` and ``grain`` do not make rows.
-    """
-
-    name: str
-    compute: Compute
-    stage: str
-    given: Given = lambda source: {}
-    options: tuple[Option, ...] = ()
-    shows: tuple[str, ...] = ()
-    column: str | None = None
-    types: tuple[str, ...] = ()
-    counts_new: bool = False
-    window: bool = True
+from lifeloop.tables.spec import Option, Spec
+from lifeloop.tables.valued import VALUED
 
 
 def _definitions(source: Source) -> Mapping[str, Any]:
@@ -123,5 +85,5 @@ _SPECS = (
     Spec("stages", lc.stages, "all", _definitions, window=False),
 )  # fmt: skip
 
-TABLES: Mapping[str, Spec] = {spec.name: spec for spec in _SPECS}
-"""Every table, in the order of the stages."""
+TABLES: Mapping[str, Spec] = {spec.name: spec for spec in (*_SPECS, *VALUED)}
+"""Every table: in the order of the stages, then what is to come."""

@@ -5,6 +5,7 @@ from lifeloop.lifecycle.clv.histories import Histories, histories_of
 from lifeloop.lifecycle.clv.holdout import HoldOut, hold_out
 from lifeloop.lifecycle.clv.lifetime import lifetime_value
 from lifeloop.lifecycle.clv.likelihood import Estimate
+from lifeloop.lifecycle.clv.predict import Prediction, Terms, predict
 from lifeloop.lifecycle.clv.purchases import PurchaseModel, fit_purchases
 from lifeloop.lifecycle.clv.spend import SpendModel, fit_spend
 
@@ -13,12 +14,15 @@ __all__ = [
     "Estimate",
     "Histories",
     "HoldOut",
+    "Prediction",
     "PurchaseModel",
     "SpendModel",
+    "Terms",
     "fit_contract_churn",
     "fit_purchases",
     "fit_spend",
     "histories_of",
     "hold_out",
     "lifetime_value",
+    "predict",
 ]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaln
+from scipy.special import betaln, digamma
 
 from lifeloop.errors import InputError
 from lifeloop.lifecycle.clv.likelihood import Estimate, maximum
@@ -50,11 +50,18 @@ def fit_contract_churn(survivors: Floats) -> ContractChurn:
         )
     t = np.arange(1, len(survivors), dtype=np.float64)
 
-    def log_likelihood(theta: Floats) -> float:
+    def log_likelihood(theta: Floats) -> tuple[float, Floats]:
         a, b = theta
-        left = betaln(a + 1, b + t - 1) - betaln(a, b)
-        stay = betaln(a, b + t[-1]) - betaln(a, b)
-        return float(lost @ left + survivors[-1] * stay)
+        base = betaln(a, b)
+        left = betaln(a + 1, b + t - 1) - base
+        stay = betaln(a, b + t[-1]) - base
+        both, last = digamma(a + b), digamma(a + b + t)
+        # d betaln(p, q) / dp = digamma(p) - digamma(p + q)
+        left_a = digamma(a + 1) - last - digamma(a) + both
+        left_b = digamma(b + t - 1) - last - digamma(b) + both
+        stay_a, stay_b = both - last[-1], digamma(b + t[-1]) - last[-1] - digamma(b) + both
+        slope = [lost @ left_a + survivors[-1] * stay_a, lost @ left_b + survivors[-1] * stay_b]
+        return float(lost @ left + survivors[-1] * stay), np.array(slope, np.float64)
 
     found = maximum(
         log_likelihood,

@@ -1,7 +1,7 @@
-"""Likelihoods and expectations of BG/NBD, MBG/NBD and Pareto/NBD, in log space.
+"""Likelihoods and expectations of NBD, BG/NBD, MBG/NBD and Pareto/NBD, in log space.
 
 Letters as in the sources: purchases come at a gamma(r, α) rate; a customer leaves after a purchase
-with a beta(a, b) probability (BG, MBG) or at a gamma(s, β) rate (Pareto).
+with a beta(a, b) probability (BG, MBG), at a gamma(s, β) rate (Pareto), or never (NBD).
 """
 
 import numpy as np
@@ -22,6 +22,10 @@ def alive_and_gone(name: str, theta: Floats, h: Histories) -> tuple[Floats, Floa
     """
     if name == "pareto":
         return _pareto(theta, h)
+    if name == "nbd":
+        r, alpha = theta
+        stays = gammaln(r + h.x) - gammaln(r) + r * np.log(alpha)
+        return stays - (r + h.x) * np.log(alpha + h.age), np.full(len(h.x), -np.inf)
     r, alpha, a, b = theta
     x = h.x
     common = gammaln(r + x) - gammaln(r) + r * np.log(alpha) + gammaln(a + b) - gammaln(b)
@@ -52,6 +56,8 @@ def expected_repeats(name: str, theta: Floats, t: Floats) -> Floats:
     fader2005bgnbd, equation 9; fader2005pareto, equation 24.
     """
     r, alpha = theta[:2]
+    if name == "nbd":
+        return np.asarray(r / alpha * t, np.float64)
     if name == "pareto":
         return _pareto_purchases(r, alpha, theta[2], theta[3], t)
     a, b = theta[2:]
@@ -68,6 +74,8 @@ def expected_next(name: str, theta: Floats, h: Histories, t: float) -> Floats:
     fader2005bgnbd, equation 10; fader2005pareto, equation 28.
     """
     r, alpha = theta[0] + h.x, theta[1] + h.age
+    if name == "nbd":
+        return np.asarray(r / alpha * t, np.float64)
     if name == "pareto":
         s, beta = theta[2], theta[3] + h.age
         return p_alive(name, theta, h) * _pareto_purchases(r, alpha, s, beta, t)

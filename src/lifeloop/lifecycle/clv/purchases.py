@@ -6,15 +6,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lifeloop.errors import InputError
-from lifeloop.lifecycle.clv.formulas import alive_and_gone, expected_next, expected_repeats, p_alive
+from lifeloop.errors import InputError, Unfit
+from lifeloop.lifecycle.clv.formulas import expected_next, expected_repeats, p_alive
 from lifeloop.lifecycle.clv.histories import Histories
 from lifeloop.lifecycle.clv.likelihood import Estimate, maximum
+from lifeloop.lifecycle.clv.slopes import with_slopes
 
 Floats = NDArray[np.float64]
-Name = Literal["bg", "mbg", "pareto"]
+Name = Literal["nbd", "bg", "mbg", "pareto"]
 
 NAMES: dict[str, tuple[str, ...]] = {
+    "nbd": ("r", "alpha"),
     "bg": ("r", "alpha", "a", "b"),
     "mbg": ("r", "alpha", "a", "b"),
     "pareto": ("r", "alpha", "s", "beta"),
@@ -32,7 +34,7 @@ class PurchaseModel:
     estimate: Estimate
 
     def p_alive(self, h: Histories) -> Floats:
-        """Return P(alive), [N]; BG/NBD gives 1 to everyone who never bought again."""
+        """Return P(alive), [N]; BG/NBD gives 1 to who never bought again, NBD to everyone."""
         return p_alive(self.name, self.estimate.values, self._same_unit(h))
 
     def repeats(self, t: Floats) -> Floats:
@@ -93,48 +95,59 @@ def fit_purchases(h: Histories, *, name: Name) -> PurchaseModel:
     Raises
     ------
     InputError
-        An unknown model, nobody who bought again, all histories equal, a log of daily use, or no
-        maximum. Each names what to use instead.
+        An unknown model.
+    Unfit
+        Nobody who bought again, all histories equal, a log of daily use, or no maximum. Each names
+        what to use instead.
 
     References
     ----------
-    fader2005bgnbd, batislam2007mbg, fader2005pareto.
+    ehrenberg1959, fader2005bgnbd, batislam2007mbg, fader2005pareto.
     """
     if name not in NAMES:
         raise InputError("unknown purchase model", got=name, allowed=", ".join(NAMES))
     rows, weight = h.collapsed()
     _refuse(h, rows)
 
-    def log_likelihood(theta: Floats) -> float:
+    def log_likelihood(theta: Floats) -> tuple[float, Floats]:
         with np.errstate(all="ignore"):  # far from the maximum; the result is checked
-            return float(weight @ np.logaddexp(*alive_and_gone(name, theta, rows)))
+            values, slopes = with_slopes(name, theta, rows)
+            return float(weight @ values), np.asarray(weight @ slopes, np.float64)
 
     scale = float(np.average(h.age))
     starts = [[1.0, scale / 2, 1.0, 1.0], [0.3, scale / 5, 0.8, 2.5]]
     if name == "pareto":
         starts = [[1.0, scale / 2, 1.0, scale / 2], [0.5, scale / 3, 0.5, scale / 4]]
+    if name == "nbd":
+        starts = [[1.0, scale / 2]]
     found = maximum(
-        log_likelihood, names=NAMES[name], starts=starts, n=len(h.x), model=f"{name} model"
+        log_likelihood,
+        names=NAMES[name],
+        starts=starts,
+        n=len(h.x),
+        model=f"{name} model",
+        hint="where nobody seems to leave use the nbd model; else a longer period, or customers "
+        "who bought again",
     )
     return PurchaseModel(name, h.unit, found)
 
 
 def _refuse(h: Histories, rows: Histories) -> None:
     if not (h.x > 0).any():
-        raise InputError(
+        raise Unfit(
             "nobody bought twice, so leaving cannot be told from waiting",
             got=f"{len(h.x)} customers with one purchase",
             hint="read a longer period, or use the share of buyers who come back",
         )
     if len(rows.x) == 1:
-        raise InputError(
+        raise Unfit(
             "all histories are equal, so how customers differ cannot be learned",
             got=(rows.x[0], rows.t_x[0], rows.age[0]),
             hint="use the common rate x / age",
         )
     busy = float(np.quantile(h.x, 0.9))
     if busy > BUSY:
-        raise InputError(
+        raise Unfit(
             "this is a log of use, not of purchases: the model assumes a few dozen at most",
             got=f"a tenth of the users have more than {busy:.0f} repeats",
             hint="use the activity states and their forecast, or count weeks instead of days",

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
+from scipy.special import digamma, gammaln
 
-from lifeloop.errors import InputError
+from lifeloop.errors import InputError, Unfit
 from lifeloop.lifecycle.clv.likelihood import Estimate, maximum
 
 Floats = NDArray[np.float64]
@@ -47,8 +47,10 @@ def fit_spend(x: Floats, monetary: Floats) -> SpendModel:
     Raises
     ------
     InputError
-        Money that is not above 0, fewer than two spends, frequency tied to spend, or q <= 1 (the
-        mean would not exist). Each names what to use instead.
+        Money that is not above 0.
+    Unfit
+        Fewer than two spends, frequency tied to spend, or q <= 1 (the mean would not exist). Each
+        names what to use instead.
 
     References
     ----------
@@ -59,12 +61,20 @@ def fit_spend(x: Floats, monetary: Floats) -> SpendModel:
     _refuse(n, m)
     unit = float(np.median(m))  # so that currencies of very large numbers are searched alike
 
-    def log_likelihood(theta: Floats) -> float:
+    z = m / unit
+
+    def log_likelihood(theta: Floats) -> tuple[float, Floats]:
         p, q, v = theta
-        z = m / unit
         px = p * n
-        out = gammaln(px + q) - gammaln(px) - gammaln(q) + q * np.log(v) + px * np.log(n)
-        return float((out + (px - 1) * np.log(z) - (px + q) * np.log(v + n * z)).sum())
+        with np.errstate(all="ignore"):  # far from the maximum; the result is checked
+            out = gammaln(px + q) - gammaln(px) - gammaln(q) + q * np.log(v) + px * np.log(n)
+            spread = np.log(v + n * z)
+            value = (out + (px - 1) * np.log(z) - (px + q) * spread).sum()
+            both = digamma(px + q)
+            d_p = n * (both - digamma(px) + np.log(n) + np.log(z) - spread)
+            d_q = both - digamma(q) + np.log(v) - spread
+            d_v = q / v - (px + q) / (v + n * z)
+        return float(value), np.array([d_p.sum(), d_q.sum(), d_v.sum()])
 
     found = maximum(
         log_likelihood,
@@ -75,7 +85,7 @@ def fit_spend(x: Floats, monetary: Floats) -> SpendModel:
     )
     values = found.values * np.array([1.0, 1.0, unit])
     if values[1] <= 1:
-        raise InputError(
+        raise Unfit(
             "Gamma-Gamma has no mean spend here: q is not above 1",
             got=round(float(values[1]), 4),
             hint="use the observed mean, with the largest orders capped",
@@ -93,7 +103,7 @@ def _refuse(n: Floats, m: Floats) -> None:
             hint="leave fully refunded and free orders out before counting",
         )
     if len(np.unique(m)) < 2:
-        raise InputError(
+        raise Unfit(
             "spend does not vary between customers who bought again",
             got=f"{len(m)} customers",
             hint="use the observed mean",
@@ -103,7 +113,7 @@ def _refuse(n: Floats, m: Floats) -> None:
 
         tie = float(spearmanr(n, m).statistic)
         if abs(tie) > TIED:
-            raise InputError(
+            raise Unfit(
                 "Gamma-Gamma needs spend that does not depend on frequency",
                 got=f"rank correlation {tie:.2f}",
                 allowed=f"between -{TIED} and {TIED}",
