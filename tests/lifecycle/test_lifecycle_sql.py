@@ -18,6 +18,7 @@ import pytest
 from lifeloop import lifecycle as lc
 from lifeloop.simulate import world
 from lifeloop.tables import TABLES
+from lifeloop.tables.valued import VALUED
 
 Shop = tuple[pl.DataFrame, duckdb.DuckDBPyConnection, datetime]
 SHOP = lc.StageDefinitions(
@@ -48,7 +49,8 @@ RECONCILED = {
 
 
 def test_every_table_is_reconciled_by_some_test() -> None:
-    assert set(RECONCILED) == set(TABLES)
+    ahead = {spec.name for spec in VALUED}  # models of the future: no SQL can say them
+    assert set(RECONCILED) == set(TABLES) - ahead
     here = sys.modules[__name__]
     other = Path(__file__).with_name("test_lifecycle_real.py").read_text("utf-8")
     for name in RECONCILED.values():

@@ -14,7 +14,6 @@ from lifeloop.charts.look import (
     colours,
     data,
     dressed,
-    time_axis,
 )
 from lifeloop.charts.trend import largest
 from lifeloop.charts.words import Words
@@ -71,7 +70,7 @@ def steps(
 def fan(table: Table, said: Words) -> dict[str, Any]:
     """Return users per state: the past as a line, the days to come as a fan; one plot a state."""
     rows, _, more = _series(table, said)
-    if table.facts["by"]:  # states of several segments: everybody together, and said so
+    if _split(table):  # states of several segments: everybody together, and said so
         rows = rows.group_by("date", "state", "forecast").agg(
             pl.col("users", "users_low", "users_high").sum()
         )
@@ -85,7 +84,7 @@ def fan(table: Table, said: Words) -> dict[str, Any]:
         if not part["users"].max():
             continue
         base = alt.Chart(data(part.drop("state")))
-        x = time_axis("date")
+        x = alt.X("date:T", axis=alt.Axis(title=None, grid=False, labelOverlap="greedy"))
         axis = alt.Axis(title=None, format=COUNTS, tickCount=3)
         y = alt.Y("users:Q", axis=axis, scale=alt.Scale(zero=False))
         ahead = "datum.forecast"
@@ -137,9 +136,11 @@ def ranked(
         rows = rows.head(TOP)
     parts = [[said.value(str(v)) for v in rows[column].to_list()] for column in name]
     labels = [" → ".join(told) for told in zip(*parts, strict=True)]
-    if table.facts["by"]:
+    labels = labels if name else [""] * rows.height
+    if _split(table):
         segments = rows["series"].to_list()
         labels = [f"{s} · {t}" if t else s for s, t in zip(segments, labels, strict=True)]
+    labels = [text or table.title for text in labels]
     if len(set(labels)) < len(labels):
         labels = [f"{n + 1}. {text}" for n, text in enumerate(labels)]
     low, high = f"{value}_low", f"{value}_high"
@@ -157,7 +158,9 @@ def ranked(
         layers.append(
             base.mark_rule(strokeWidth=2).encode(x=alt.X(f"{low}:Q"), x2=f"{high}:Q", y=y)
         )
-    chart = alt.layer(*layers).properties(width=WIDTH - 120, height={"step": 30})
+    chart = alt.layer(*layers).properties(
+        width=WIDTH - 120, height={"step": 30 if len(labels) > 2 else 60}
+    )
     return dressed(chart, table, said, more=more)
 
 
@@ -211,12 +214,17 @@ def calibration(
     return dressed(chart, table, said)
 
 
+def _split(table: Table) -> list[str]:
+    # By what the rows are split: some tables are about everybody whatever is asked.
+    return [name for name in table.facts["by"] if name in table.rows.columns]
+
+
 def _series(table: Table, said: Words) -> tuple[pl.DataFrame, list[str], list[str]]:
-    split = table.facts["by"]
+    split = _split(table)
     if not split:
         return table.rows.with_columns(series=pl.lit(table.title)), [table.title], []
     rows, more = largest(table.rows, split[0], said)
-    rows = rows.with_columns(series=pl.concat_str(list(split), separator=" · ", ignore_nulls=True))
+    rows = rows.with_columns(series=pl.concat_str(split, separator=" · ", ignore_nulls=True))
     return rows, sorted(rows["series"].unique().to_list()), more
 
 

@@ -105,7 +105,8 @@ def returns(table: Table, said: Words) -> dict[str, Any]:
 def largest(rows: pl.DataFrame, by: str, said: Words) -> tuple[pl.DataFrame, list[str]]:
     """Return the rows of the segments with the most users, and the note that says so."""
     numbers = [c for c, k in rows.schema.items() if k == pl.Int64 and c not in ("offset", "age")]
-    sizes = rows.group_by(by).agg(size=pl.sum_horizontal(pl.col(numbers).abs().sum()))
+    size = pl.sum_horizontal(pl.col(numbers).abs().sum()) if numbers else pl.len()
+    sizes = rows.group_by(by).agg(size=size)
     if sizes.height <= MOST_SEGMENTS:
         return rows, []
     kept = sizes.sort("size", by, descending=[True, False]).head(MOST_SEGMENTS)[by]
