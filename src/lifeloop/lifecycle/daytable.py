@@ -13,7 +13,7 @@ from narwhals.typing import IntoFrame
 
 from lifeloop.contracts import Bool, Double, Int, Long
 from lifeloop.lifecycle.definitions import StageDefinitions
-from lifeloop.lifecycle.frame import Lazy, Log, collect, distinct, of_types
+from lifeloop.lifecycle.frame import Lazy, Log, collect, distinct
 from lifeloop.lifecycle.predictions import COLUMNS, predicted
 from lifeloop.lifecycle.purchases import order_changes
 
@@ -166,5 +166,5 @@ def _rare(d: StageDefinitions) -> dict[str, tuple[str, ...]]:
 
 
 def _times(log: Log, types: tuple[str, ...], name: str) -> Lazy:
-    events = distinct(log.frame.filter(of_types(types)), log.columns)
+    events = distinct(log.of(types), log.columns)
     return events.group_by("user_id", "day").agg(nw.len().alias(name))

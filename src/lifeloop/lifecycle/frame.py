@@ -5,7 +5,7 @@ happened before ``as_of`` is kept, and each event gets its local ``day`` (see ``
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
@@ -52,7 +52,8 @@ class Log:
     """A readable event log: ``frame`` (lazy) has the caller's columns and ``day``.
 
     ``lo_us``, ``hi_us`` bound the event times kept; both are None when nothing is left.
-    ``prepared`` is what the log was made from when that was not events.
+    ``prepared`` is what the log was made from when that was not events, ``undated`` the rows
+    before they had a ``day``.
     """
 
     frame: Lazy
@@ -62,6 +63,22 @@ class Log:
     lo_us: int | None
     hi_us: int | None
     prepared: "Prepared | None" = None
+    undated: Lazy | None = None
+
+    def of(self, types: Collection[str]) -> Lazy:
+        """Return the events of these types.
+
+        Their day is computed after they are picked: two questions about different types would
+        otherwise share the days of all events.
+        """
+        if self.undated is None or self.lo_us is None or self.hi_us is None:
+            return self.frame.filter(of_types(types))
+        day = day_expr("t_us", zone=self.zone, lo_us=self.lo_us, hi_us=self.hi_us)
+        return self.undated.filter(of_types(types)).with_columns(day=day)
+
+    def having(self, frame: Lazy) -> "Log":
+        """Return the log with other rows or columns."""
+        return replace(self, frame=frame, undated=None)
 
     @property
     def first_day(self) -> int | None:
@@ -129,7 +146,7 @@ def read(
     if as_of_us is None:
         as_of_us = 1 if hi_us is None else end_of_day_us(day_of(hi_us, zone), zone)
     day = nw.col("t_us") if lo_us is None else day_expr("t_us", zone=zone, lo_us=lo_us, hi_us=hi_us)
-    return Log(kept.with_columns(day=day), columns, zone, as_of_us, lo_us, hi_us)
+    return Log(kept.with_columns(day=day), columns, zone, as_of_us, lo_us, hi_us, None, kept)
 
 
 def _real(events: IntoFrame, lazy: Lazy, *, bots: bool) -> Lazy:

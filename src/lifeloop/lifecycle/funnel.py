@@ -8,7 +8,7 @@ import polars as pl
 
 from lifeloop.errors import InputError
 from lifeloop.lifecycle.calendar import day_expr
-from lifeloop.lifecycle.frame import Events, Lazy, collect, of_types
+from lifeloop.lifecycle.frame import Events, Lazy, collect
 from lifeloop.lifecycle.options import Options, View, opened
 from lifeloop.lifecycle.purchases import first_order_days
 from lifeloop.lifecycle.within import day_of_kth, first_days, new_users, within_table
@@ -93,7 +93,7 @@ def activation(
     if times < 1:
         raise InputError("times counts key actions", got=times, allowed="1 or more")
     view = opened(events, options, needs=("t_us",))
-    frame = view.log.frame.filter(of_types(_types(joins, "joins")))
+    frame = view.log.of(_types(joins, "joins"))
     joined = first_days(frame, "user_id", *view.by).filter(nw.col("day") >= view.first_new_day)
     done = day_of_kth(view, _types(activates, "activates"), times)
     people = joined.join(done, on="user_id", how="left")

@@ -28,7 +28,7 @@ def order_lines(log: Log, orders: Sequence[str], refunds: Sequence[str]) -> Lazy
         The log's columns, ``order_key``, ``refund`` (0/1), ``net`` (int64 millionths, minus for
         refunds, 0 where unknown), ``valued`` and ``paid`` (0/1).
     """
-    lines = distinct(log.frame.filter(of_types((*orders, *refunds))), log.columns)
+    lines = distinct(log.of((*orders, *refunds)), log.columns)
     order_id = nw.col("order_id") if "order_id" in log.columns else nw.lit(None).cast(nw.String)
     money = micros_of("value") if "value" in log.columns else nw.lit(None).cast(nw.Int64)
     return lines.with_columns(
@@ -123,7 +123,7 @@ def check_currency(view: View, orders: Sequence[str], refunds: Sequence[str]) ->
     """Return the one currency of the money in the log (None when not said), or refuse a mix."""
     if "currency" not in view.log.columns:
         return None
-    lines = view.log.frame.filter(of_types((*orders, *refunds)))
+    lines = view.log.of((*orders, *refunds))
     found = collect(
         lines.filter(~nw.col("currency").is_null()).group_by("currency").agg(n=nw.len())
     ).sort("currency")

@@ -1,7 +1,6 @@
 """Splitting users: one value per user, from the users, their events or the first item they took."""
 
 from collections.abc import Collection
-from dataclasses import replace
 
 import narwhals as nw
 from narwhals.typing import IntoFrame
@@ -73,7 +72,7 @@ def segmented(
             nw.col("_by").fill_null(NONE).alias(name)
         )
         frame = frame.drop("_by")
-    return replace(log, frame=frame)
+    return log.having(frame)
 
 
 def _lazy(frame: IntoFrame | None) -> Lazy | None:

@@ -9,7 +9,7 @@ import polars as pl
 
 from lifeloop.contracts import Long
 from lifeloop.errors import InputError
-from lifeloop.lifecycle.calendar import days_of
+from lifeloop.lifecycle.calendar import day_expr, days_of
 from lifeloop.lifecycle.frame import Events, Lazy, collect, distinct, kept
 from lifeloop.lifecycle.options import Options, View, opened
 from lifeloop.lifecycle.rates import with_rate
@@ -133,19 +133,13 @@ def _visits(view: View, gap_minutes: float) -> pl.DataFrame:
     gap_us, longest_us = _limits(gap_minutes)
     in_order: dict[str, Any] = {"order_by": "t_us"}
     t_us, acts = nw.col("t_us"), view.active().select("user_id", *view.by, "t_us", "day")
-    known = acts.with_columns(
-        pause=t_us - t_us.shift(1).over("user_id", **in_order),
-        was=nw.col("day").shift(1).over("user_id", **in_order),
-    ).with_columns(
-        opens=(nw.col("pause") >= gap_us).fill_null(value=True),
-        # A session of a day or longer goes on over a multiple of a day.
-        goes_on=(t_us // longest_us != (t_us - nw.col("pause")) // longest_us).fill_null(
-            value=False
-        ),
+    known = acts.with_columns(before=t_us.shift(1).over("user_id", **in_order))
+    known = known.with_columns(
+        was=_day_before(view), opens=(t_us - nw.col("before") >= gap_us).fill_null(value=True)
     )
-    turns = known.filter(
-        nw.col("opens") | nw.col("goes_on") | (nw.col("day") != nw.col("was"))
-    ).with_columns(goes_on=nw.col("goes_on") & ~nw.col("opens"))
+    # A session of a day or longer goes on over the end of a day of 24 hours.
+    turns = known.filter(nw.col("opens") | (nw.col("day") != nw.col("was")) | _over(longest_us))
+    turns = turns.with_columns(goes_on=_over(longest_us) & ~nw.col("opens"))
     turns = kept(turns.select("user_id", *view.by, "day", "was", "opens", "goes_on"))
     came = view.with_period(turns, "was").rename({"period": "was_period"})
     came = view.with_period(came).with_columns(
@@ -168,13 +162,25 @@ def _visits(view: View, gap_minutes: float) -> pl.DataFrame:
     )
 
 
+def _day_before(view: View) -> nw.Expr:
+    log = view.log
+    if log.lo_us is None or log.hi_us is None:
+        return nw.col("before")
+    return day_expr("before", zone=log.zone, lo_us=log.lo_us, hi_us=log.hi_us)
+
+
+def _over(longest_us: int) -> nw.Expr:
+    before, now = (nw.col(name) // longest_us for name in ("before", "t_us"))
+    return (before != now).fill_null(value=False)
+
+
 def _cut_off(view: View, turns: Lazy, gap_us: int, longest_us: int) -> pl.DataFrame:
     # The sessions that begin where another one has reached its greatest length.
     users = turns.group_by("user_id").agg()
     if collect(users.head(1)).is_empty():
         return pl.DataFrame()
     frame = view.log.frame.join(users, on="user_id", how="semi")
-    few = replace(view, log=replace(view.log, frame=frame))
+    few = replace(view, log=view.log.having(frame))
     rows = _paired(collect(_edges(few, gap_us)), ["user_id", *view.by])
     tall = rows.filter(pl.col("end_us") - pl.col("start_us") >= longest_us)
     if tall.is_empty():

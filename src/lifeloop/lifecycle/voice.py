@@ -59,8 +59,8 @@ def satisfaction(
     """
     view = opened(events, options, needs=("rating",))
     kinds = {"csat": tuple(csat_types), "nps": tuple(nps_types)}
-    asked = kept(view.log.frame.filter(of_types((*kinds["csat"], *kinds["nps"]))))
-    view = replace(view, log=replace(view.log, frame=asked))
+    asked = kept(view.log.of((*kinds["csat"], *kinds["nps"])))
+    view = replace(view, log=view.log.having(asked))
     voices = nw.concat([_voices(view, types, scale) for scale, types in kinds.items()])
     if members:
         rows = covering(view, voices).rename({"label": "answer"})

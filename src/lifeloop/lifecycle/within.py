@@ -6,7 +6,7 @@ import narwhals as nw
 import polars as pl
 
 from lifeloop.errors import InputError
-from lifeloop.lifecycle.frame import Lazy, collect, distinct, of_types
+from lifeloop.lifecycle.frame import Lazy, collect, distinct
 from lifeloop.lifecycle.options import View
 from lifeloop.lifecycle.rates import with_rate
 from lifeloop.lifecycle.tables import finished, members_of, on_grid
@@ -82,7 +82,7 @@ def new_users(view: View) -> Lazy:
 
 def day_of_kth(view: View, types: tuple[str, ...], k: int) -> Lazy:
     """Return the day on which each user did one of ``types`` for the k-th time: user_id, done."""
-    acts = view.log.frame.filter(of_types(types))
+    acts = view.log.of(types)
     if k == 1:
         return acts.group_by("user_id").agg(done=nw.col("day").min())
     daily = distinct(acts, view.log.columns).group_by("user_id", "day").agg(times=nw.len())
