@@ -26,6 +26,7 @@ LEVEL = {
     "reading": 4, "nearest": 4, "trial": 4,
     "cleaning": 4,
     "watch": 4, "arrival": 4, "screening": 4, "repair": 4,
+    "import_log": 3,
     **dict.fromkeys(SIBLINGS, 3),
     "charts": 3, "tables": 4,
     "simulate": 3, "evaluate": 4, "moment": 4, "intake": 4, "learn": 4, "answer": 4, "loop": 5,

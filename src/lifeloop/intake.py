@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from lifeloop import import_log
 from lifeloop.config import Scenario
 from lifeloop.contracts import (
     IngestReport,
@@ -175,6 +176,7 @@ def _import(
                 error.args = (f"{name}: {error}",)
             raise
         report += IngestReport(notes=watch.notes())
+    import_log.keep(store, report, kind=kind, file=name, at_us=clock())
     if report.accepted + report.duplicate == 0:
         listed = ", ".join(f"{r.reason} ({r.count})" for r in report.reasons) or "no rows"
         failure = NothingStored(

@@ -1,12 +1,14 @@
 """How good the models are on what is stored: the evaluation protocols over one store."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
+from lifeloop.cleaning import REPORTS
 from lifeloop.config import Scenario
 from lifeloop.contracts import UNTIMED, History, Progress, Store, silent
 from lifeloop.encoders import VectorCache
@@ -20,6 +22,9 @@ from lifeloop.screening import screened
 
 Protocol = Literal["loo", "time"]
 DEFAULT_MODELS = ("popularity", "lifeloop")
+
+REPORT = "evaluation.json"
+"""The last evaluation of what is stored, in the project's folder of reports."""
 
 
 def measure(
@@ -126,3 +131,12 @@ def _histories(events: pl.DataFrame) -> list[History]:
             )
         )
     return found
+
+
+def keep_report(body: Mapping[str, Any], home: Path) -> Path:
+    """Write an evaluation below the project folder, for the dashboard; return the file."""
+    path = home / REPORTS / REPORT
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(body, ensure_ascii=False, allow_nan=False, indent=1)
+    path.write_text(text, encoding="utf-8")
+    return path

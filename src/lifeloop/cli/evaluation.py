@@ -38,6 +38,7 @@ def evaluate(
 ) -> None:
     """Fit models on the past and ask for what came next, with intervals, by stage."""
     from lifeloop.cli.progress import bars
+    from lifeloop.measure import keep_report
 
     options: dict[str, Any] = {
         "models": [name.strip() for name in models.split(",") if name.strip()],
@@ -49,9 +50,10 @@ def evaluate(
         if data is None:
             with opened(folder, as_json=as_json) as loop:
                 report = loop.evaluate(progress=progress, **options)
+                body = report.to_dict(data=str(folder))
+                keep_report(body, loop.home)
         else:
-            report = evaluate_data(data, progress=progress, **options)
-    body = report.to_dict(data=data or str(folder))
+            body = evaluate_data(data, progress=progress, **options).to_dict(data=data)
     if as_json:
         print_json(body)
     else:

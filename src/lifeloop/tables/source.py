@@ -15,7 +15,7 @@ from lifeloop.screening import screened
 
 COLUMNS = (
     "event_id", "seq", "user_id", "t_us", "type", "item_id", "order_id", "line_id", "value",
-    "quantity", "currency", "rating", "referrer_id", "is_bot", "channel",
+    "quantity", "currency", "rating", "referrer_id", "is_bot", "channel", "request_id",
 )  # fmt: skip
 """Columns of an event that the lifecycle reads."""
 

@@ -70,7 +70,7 @@ def trainings(service: Open) -> Response:
 def follow(service: Open, job: Id) -> Response:
     """Follow a training by server-sent events, until it ends."""
     service.jobs.get(job)
-    return StreamingResponse(_told(service, job), media_type="text/event-stream")
+    return StreamingResponse(progress(service, job), media_type="text/event-stream")
 
 
 @router.get("/train/{job:id}", dependencies=[needs("read")])
@@ -79,7 +79,8 @@ def training(service: Open, job: Id) -> Response:
     return service.json(service.jobs.get(job))
 
 
-async def _told(service: Service, job: str) -> AsyncIterator[bytes]:
+async def progress(service: Service, job: str) -> AsyncIterator[bytes]:
+    """Yield the progress of a training as server-sent events, until it ends."""
     last: dict[str, Any] = {}
     until = time.monotonic() + _LONGEST_S
     while time.monotonic() < until:
