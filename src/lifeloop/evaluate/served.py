@@ -5,6 +5,7 @@ nothing here is an effect: people in a better stage click more whatever they are
 """
 
 from collections.abc import Collection, Iterable
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,7 +18,7 @@ ATTRIBUTED_DAYS = 7
 
 DAY_US = 86_400_000_000
 
-SLATES = {
+SLATES: dict[str, Any] = {
     "request_id": pl.String,
     "user_id": pl.String,
     "t_us": pl.Int64,

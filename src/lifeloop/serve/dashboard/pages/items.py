@@ -88,8 +88,7 @@ def _value(events: pl.DataFrame) -> float | None:
 def _weeks(events: pl.DataFrame) -> list[dict[str, Any]]:
     if events.is_empty():
         return []
-    first = int(events["t_us"].min() or 0)  # type: ignore[call-overload]
-    last = int(events["t_us"].max() or 0)  # type: ignore[call-overload]
+    first, last = events.select(lo=pl.col("t_us").min(), hi=pl.col("t_us").max()).row(0)
     width = WEEK_US * max(1, -(-(last - first) // (WEEK_US * MOST_BARS)))
     counts = dict(events.group_by((pl.col("t_us") - first) // width).agg(pl.len()).iter_rows())
     rows = [
