@@ -104,7 +104,7 @@ def run(library: str, model: str, folder: Path, out: Path, given: argparse.Names
 
 def interpreter(library: str) -> Path:
     """Return the Python of a library's environment; made once from its requirements."""
-    if library == "ours":
+    if library in ("ours", "baskets"):
         return Path(sys.executable)
     if library not in LIBRARIES:
         raise SystemExit(f"no library {library!r}; there are ours, {', '.join(LIBRARIES)}")

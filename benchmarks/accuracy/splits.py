@@ -62,7 +62,7 @@ def write(data: DataSet, protocol: str, folder: Path) -> Path:
         ),
         asked=asked,
         seen_out=np.bool_(seen_out),
-        horizon=np.str_("last" if protocol == "loo" else "time"),
+        horizon=np.str_({"loo": "last", "basket": "basket"}.get(protocol, "time")),
         valid_rows=inside,
         valid_users=v_users,
         valid_indptr=v_indptr,

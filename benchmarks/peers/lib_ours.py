@@ -26,6 +26,7 @@ def data_of(known):
         content=np.divide(content, norms, out=np.zeros_like(content), where=norms > 0),
         content_ix=held["content_ix"],
         as_of_us=max(0, known.as_of_s) * 1_000_000,
+        price=held["price"],
     )
 
 

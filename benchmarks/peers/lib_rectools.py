@@ -3,6 +3,8 @@
 import logging
 import os
 import warnings
+from datetime import timedelta
+from functools import partial
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 warnings.filterwarnings("ignore")
@@ -12,6 +14,8 @@ logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 import numpy as np
 import pandas as pd
 import torch
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import Timer
 from rectools import Columns
 from rectools.dataset import Dataset
 from rectools.models import BERT4RecModel, SASRecModel
@@ -32,7 +36,9 @@ def fitted(kind, known, s, seed):
         }
     )
     data = Dataset.construct(rows)
-    model = kind(**s, n_blocks=2, n_heads=2, batch_size=128, verbose=0)
+    model = kind(
+        **s, n_blocks=2, n_heads=2, batch_size=128, verbose=0, get_trainer_func=partial(trainer, s)
+    )
     model.fit(data)
 
     def recommend(users, k):
@@ -52,10 +58,22 @@ def fitted(kind, known, s, seed):
     return recommend
 
 
+def trainer(s):
+    return Trainer(
+        max_epochs=s["epochs"],
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[Timer(timedelta(seconds=float(os.environ["PEER_FIT_S"])), interval="epoch")],
+    )
+
+
 def space(trial):
     return {
         "n_factors": trial.suggest_categorical("n_factors", [64, 128]),
-        "session_max_len": trial.suggest_categorical("session_max_len", [50, 100]),
+        "session_max_len": 50,
         "dropout_rate": trial.suggest_float("dropout_rate", 0.1, 0.4),
         "lr": trial.suggest_float("lr", 5e-4, 5e-3, log=True),
         "epochs": trial.suggest_int("epochs", 3, 40, log=True),

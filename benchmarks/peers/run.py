@@ -163,6 +163,8 @@ def main():
     sys.path.insert(0, str(Path(__file__).parent))
     space, fit = importlib.import_module(f"lib_{given.library}").MODELS[given.model]
     known, inner = read(given.split)
+    # what trains in passes stops at the end of the pass in which this is over
+    os.environ["PEER_FIT_S"] = str(60 * given.minutes)
     settings, told = {}, {"trials": 0, "tuned_s": 0.0}
     if space is not None:
         best, told = tune(

@@ -73,6 +73,7 @@ def train(
         content=content,
         content_ix=content_ix,
         as_of_us=moment.as_of_us,
+        price=found.items["price"].cast(pl.Float32).fill_null(float("nan")).to_numpy(),
     )
     rng = np.random.default_rng(scenario.models.seed)
     progress("fit the models", 0, None)

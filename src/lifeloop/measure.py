@@ -66,7 +66,7 @@ def measure(
         progress=progress,
     )
     horizon: Literal["last", "time"] = "last" if protocol == "loo" else "time"
-    specifications = build(models, scenario.models, horizon=horizon)
+    specifications = build(models, scenario.models, horizon=horizon, repeats=repeats)
     split = (
         leave_one_out(interactions, repeats=repeats)
         if protocol == "loo"

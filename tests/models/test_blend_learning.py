@@ -7,9 +7,11 @@ from lifeloop.config import Models
 from lifeloop.contracts import TrainData
 from lifeloop.errors import BundleError, InputError
 from lifeloop.models import Blend, FittedBlend, build, from_parts, queries, to_parts
+from lifeloop.models.blended import LAST_WORD, filled
 from lifeloop.models.holdout import hold_out
 from lifeloop.models.retrieve.chance import Chance
 from lifeloop.models.retrieve.ease import Ease
+from lifeloop.models.retrieve.itemknn import ItemKNN
 from lifeloop.models.retrieve.popularity import Popularity
 from lifeloop.models.validate import validation_ndcg
 from lifeloop.models.weights import CandidateTable, learn_weights, ndcg_at_10
@@ -231,3 +233,25 @@ def test_a_harmful_part_is_not_given_a_negative_weight() -> None:
     features[:, :, 1] += 2 * target
     weights = learn_weights(CandidateTable(features, np.ones((80, 12), np.bool_), target))
     assert weights.tolist() == [0.0, 1.0]
+
+
+def test_a_list_is_full_where_the_parts_with_weight_know_few_items() -> None:
+    data = tiny([0, 0, 1, 1, 2, 2, 3], [0, 1, 0, 1, 0, 1, 2], n_items=6)
+    parts = [part.fit(data, rng=np.random.default_rng(0)) for part in (Popularity(), ItemKNN())]
+    weights = filled(parts, np.array([0.0, 1.0]))
+    assert weights.tolist() == [LAST_WORD, 1.0]
+    assert filled(parts, np.array([0.2, 1.0])).tolist() == [0.2, 1.0]
+    blend = FittedBlend(
+        name="lifeloop",
+        rule="linear",
+        parts=tuple(parts),
+        weights=weights,
+        cold=weights,
+        fresh=weights,
+        is_fresh=np.zeros(6, np.bool_),
+        notes=(),
+        n_items=6,
+    )
+    found = blend.retrieve(queries([[0]]), 5, allowed=np.arange(6) != 0)
+    assert found.item_ix[0].tolist() == [1, 2, 3, 4, 5]  # the neighbour, then what others use
+    assert found.reason == (None,)

@@ -51,6 +51,7 @@ class TrainData:
     content: Float  # [c, d] unit rows
     content_ix: Int  # [I]
     as_of_us: int
+    price: Float | None = None  # [I] in the scenario's currency, NaN where unknown
 
     @property
     def n_items(self) -> int:

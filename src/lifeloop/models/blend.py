@@ -12,7 +12,8 @@ import numpy as np
 
 from lifeloop.contracts import Double, FittedRetriever, Retriever, TrainData
 from lifeloop.errors import InputError
-from lifeloop.models.blended import FittedBlend, Rule, cold_weights
+from lifeloop.models.blended import FittedBlend, Rule, cold_weights, filled
+from lifeloop.models.climb import Judge, climb
 from lifeloop.models.fresh import fresh_items, fresh_weights
 from lifeloop.models.holdout import Holdout, Horizon, hold_out
 from lifeloop.models.validate import candidate_table, joined, validation_ndcg
@@ -34,12 +35,13 @@ class Blend:
         Fitted in this order; names must differ.
     rule : {"linear", "rrf"}
         Learned linear weights, or equal reciprocal ranks. See ``blended``.
-    horizon : {"last", "time"}
-        Validate on each person's last event, or on the last ``share`` of time.
+    horizon : {"last", "time", "basket"}
+        Validate on each person's last event, on the last ``share`` of time, or on everything
+        of each person's last moment.
     repeats : bool
         Whether items of the history may be recommended, and so count in validation.
     cuts : int
-        With ``horizon="time"``: slices at most, until ``max_queries`` people are reached.
+        Except with ``horizon="last"``: slices at most, until ``max_queries`` people are reached.
     max_queries : int
         People validated on at most; fewer (not under 400) for catalogues above 40,000 items.
     """
@@ -101,6 +103,7 @@ class Blend:
         half_lives: list[tuple[float | None] | None] = [None] * len(names)
         weights = np.ones(len(names))
         fitted: list[list[FittedRetriever]] = []
+        parts: list[Retriever] = list(self.parts)
         if n_queries < self.min_queries:
             if rule == "linear":
                 notes.append(
@@ -110,9 +113,18 @@ class Blend:
             rule = "rrf"
         else:
             rngs = rng.spawn(len(names))
+            climbed = [
+                climb(part, cuts[0], self._judge(some[0]), rng=r)
+                for part, r in zip(self.parts, rngs, strict=True)
+            ]
+            parts = [found.part for found in climbed]
+            notes += [found.told for found in climbed if found.told]
             fitted = [
-                [part.fit(cut.data, rng=r) for part, r in zip(self.parts, rngs, strict=True)]
-                for cut in cuts
+                [found.fitted for found in climbed],
+                *(
+                    [part.fit(cut.data, rng=r) for part, r in zip(parts, rngs, strict=True)]
+                    for cut in cuts[1:]
+                ),
             ]
             for p in range(len(names)):
                 if hasattr(fitted[0][p], "at"):
@@ -137,6 +149,7 @@ class Blend:
                 )
         return Learned(
             cuts=cuts,
+            parts=tuple(parts),
             rule=rule,
             half_lives=tuple(half_lives),
             weights=weights,
@@ -150,7 +163,7 @@ class Blend:
         """Fit every part on all of the data, with what was learned."""
         final = [
             part.fit(data, rng=r)
-            for part, r in zip(self.parts, rng.spawn(len(self.parts)), strict=True)
+            for part, r in zip(learned.parts, rng.spawn(len(self.parts)), strict=True)
         ]
         for p, chosen in enumerate(learned.half_lives):
             if chosen is not None:
@@ -161,7 +174,7 @@ class Blend:
         self, data: TrainData, fitted: Sequence[FittedRetriever], learned: "Learned"
     ) -> FittedBlend:
         """Put fitted parts together by what was learned."""
-        weights = learned.weights
+        weights = filled(fitted, learned.weights)
         blend = FittedBlend(
             name=self.name,
             rule=learned.rule,
@@ -177,6 +190,19 @@ class Blend:
             return blend
         return replace(blend, fresh=fresh_weights(blend, learned.cuts[0].queries))
 
+    def _judge(self, inner: Holdout) -> Judge:
+        """Return how good a fitted part is on a slice, with the half-life that suits it."""
+        least = max(LEAST_TRIED, CELLS // 4 // max(1, inner.data.n_items))
+        small = inner.thinned(least)
+
+        def judged(part: FittedRetriever) -> float:
+            tried = [part]
+            if hasattr(part, "at"):
+                tried = [part.at(half_life) for half_life in (None, 3.0)]
+            return max(validation_ndcg(one, small, repeats=self.repeats) for one in tried)
+
+        return judged
+
     def _at_most(self, data: TrainData) -> int:
         return min(self.max_queries, max(LEAST_ASKED, CELLS // max(1, data.n_items)))
 
@@ -186,6 +212,7 @@ class Learned:
     """What the inner slices said, and the parts as fitted on what came before each."""
 
     cuts: tuple[Holdout, ...]  # newest first
+    parts: tuple[Retriever, ...]  # [P] with the settings chosen
     rule: Rule
     half_lives: tuple[tuple[float | None] | None, ...]  # [P]
     weights: Double  # [P]

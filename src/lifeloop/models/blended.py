@@ -27,10 +27,13 @@ from lifeloop.contracts import (
 from lifeloop.models import arrays as ar
 from lifeloop.models.data import part_of
 from lifeloop.models.retrieve.content import FittedContent
+from lifeloop.models.retrieve.popularity import FittedPopularity
 from lifeloop.models.retrieve.topk import has_history, retrieve
 from lifeloop.models.scored import Scored, answer, named
 
 Rule = Literal["linear", "rrf"]
+LAST_WORD = 1e-3
+"""Share of the largest weight that popularity keeps where nothing was learned for it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,13 +122,27 @@ class FittedBlend:
         )
 
 
+def filled(parts: Sequence[FittedRetriever], weights: Double) -> Double:
+    """Return the weights [P] with a last word for popularity, where it had none.
+
+    The parts that know the person may have something to say of a few items only; what many use
+    then fills the list, below all of them.
+    """
+    common = np.array([isinstance(part, FittedPopularity) for part in parts])
+    if not common.any() or weights[common].any():
+        return weights
+    told = weights.astype(np.float64).copy()
+    told[np.flatnonzero(common)[0]] = LAST_WORD * max(float(weights.max()), 1e-12)
+    return told
+
+
 def cold_weights(parts: Sequence[FittedRetriever], weights: Double) -> Double:
     """Return the weights [P] for people without history, of whom nobody is left to learn from.
 
     What they wrote comes first (content), then what others use, as learned; the rest is silent.
     """
     reads = np.array([isinstance(part, FittedContent) for part in parts])
-    same_for_all = np.array([not hasattr(part, "at") for part in parts])
+    same_for_all = np.array([isinstance(part, FittedPopularity) for part in parts])
     common = np.where(same_for_all, weights, 0.0)
     if not common.any():
         common = same_for_all.astype(np.float64)

@@ -23,6 +23,7 @@ def train_data(
     content: Float,
     content_ix: Int,
     as_of_us: int,
+    price: ArrayLike | None = None,
 ) -> tuple[TrainData, tuple[str, ...]]:
     """Return interactions as arrays sorted by (user, time, arrival), and the user ids in order.
 
@@ -42,6 +43,8 @@ def train_data(
         Row of ``content`` of each item, -1 for none.
     as_of_us : int
         The moment of training; no interaction may be later.
+    price : array [I], optional
+        What each item costs, NaN where unknown; what is not above 0 is taken for unknown.
 
     Raises
     ------
@@ -77,6 +80,7 @@ def train_data(
         content=content,
         content_ix=content_ix,
         as_of_us=as_of_us,
+        price=None if price is None else _checked_price(price, len(item_ids)),
     )
     return data, user_ids
 
@@ -255,6 +259,16 @@ def _refuse(problems: list[str]) -> None:
             "interactions cannot be used for training: " + "; ".join(problems),
             hint="filter or complete them before train_data; weight 0 rows are left out by it",
         )
+
+
+def _checked_price(price: ArrayLike, n_items: int) -> Float:
+    found = np.array(price, dtype=np.float32)
+    if found.shape != (n_items,):
+        raise InputError(
+            "prices do not fit the catalogue", got=found.shape, allowed=f"[{n_items}] numbers"
+        )
+    found[~(np.isfinite(found) & (found > 0))] = np.nan
+    return found
 
 
 def _checked_content(content: Float, content_ix: Int, n_items: int) -> tuple[Float, Int]:

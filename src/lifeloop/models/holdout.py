@@ -11,7 +11,7 @@ import numpy as np
 from lifeloop.contracts import UNTIMED, Bool, Int, Long, Queries, TrainData
 from lifeloop.models.data import DAY_US, histories, slices, taken
 
-Horizon = Literal["last", "time"]
+Horizon = Literal["last", "time", "basket"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,9 +57,10 @@ def hold_out(
 
     Parameters
     ----------
-    horizon : {"last", "time"}
-        ``last``: each person's last event. ``time``: the last ``share`` of all timed events,
-        for people with at least one event before; untimed events stay in training.
+    horizon : {"last", "time", "basket"}
+        ``last``: each person's last event. ``time``: the last ``share`` of all timed events, for
+        people with at least one event before; untimed events stay in training. ``basket``: all
+        events of each person's last moment, asked at that moment.
     repeats : bool
         Whether an item of the history may be a target.
     max_queries : int
@@ -70,7 +71,10 @@ def hold_out(
     """
     if horizon == "last" and last > 1:
         return _steps(data, last, repeats=repeats, max_queries=max_queries, rng=rng)
-    later = _last_events(data) if horizon == "last" else _last_share(data, share)
+    if horizon == "basket":
+        later = _last_moment(data)
+    else:
+        later = _last_events(data) if horizon == "last" else _last_share(data, share)
     cut_us = data.as_of_us
     if horizon == "time" and later.any():
         cut_us = int(data.t_us[later].min())
@@ -80,9 +84,12 @@ def hold_out(
         users = np.sort(rng.choice(users, size=max_queries, replace=False))
         kept = np.isin(target_users, users)
         target_users, targets = target_users[kept], targets[kept]
+    asked = histories(before, users.astype(np.int32), as_of_us=cut_us)
+    if horizon == "basket":
+        asked = _moved(asked, _last_times(data)[users])
     return Holdout(
         data=before,
-        queries=histories(before, users.astype(np.int32), as_of_us=cut_us),
+        queries=asked,
         target_indptr=np.searchsorted(target_users, np.concatenate([users, [data.n_users]])).astype(
             np.int64
         ),
@@ -153,6 +160,27 @@ def _last_events(data: TrainData) -> Bool:
         later[:-1] = data.user_ix[:-1] != data.user_ix[1:]
         later[-1] = True
     return later
+
+
+def _last_moment(data: TrainData) -> Bool:
+    """Return the events [n] of each person's last moment; of one only where it is untimed."""
+    newest = _last_times(data)[data.user_ix] if len(data.user_ix) else data.t_us
+    together = (data.t_us == newest) & (data.t_us != UNTIMED)
+    return np.asarray(together | _last_events(data))
+
+
+def _last_times(data: TrainData) -> Long:
+    newest = np.full(data.n_users, UNTIMED, dtype=np.int64)
+    np.maximum.at(newest, data.user_ix, data.t_us)
+    return newest
+
+
+def _moved(asked: Queries, moments: Long) -> Queries:
+    """Return the same queries at each one's own moment; an unknown moment stays as it is."""
+    at = np.where(moments == UNTIMED, asked.as_of_us, moments)
+    later = np.repeat((at - asked.as_of_us) / DAY_US, np.diff(asked.indptr))
+    age = np.maximum(asked.age_days + later, 0.0).astype(np.float32)
+    return replace(asked, age_days=age, as_of_us=at)
 
 
 def _last_share(data: TrainData, share: float) -> Bool:

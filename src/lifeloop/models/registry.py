@@ -16,6 +16,7 @@ from lifeloop.models.retrieve.ease import Ease
 from lifeloop.models.retrieve.itemknn import ItemKNN
 from lifeloop.models.retrieve.mapped import Mapped
 from lifeloop.models.retrieve.popularity import Popularity
+from lifeloop.models.retrieve.replenish import Replenish
 from lifeloop.models.retrieve.sequential import SequentialRidge
 from lifeloop.models.retrieve.sparse import SparseLinear
 from lifeloop.models.retrieve.transitions import Transitions
@@ -40,6 +41,7 @@ SINGLE: dict[str, Callable[[Models], Retriever]] = {
     ),
     "sequential": lambda s: SequentialRidge(n_items=s.ease_items),
     "als": lambda s: Als(),
+    "replenish": lambda s: Replenish(),
     "sparse": lambda s: SparseLinear(),
     "sparse_sequential": lambda s: SparseLinear(
         half_life=4.0, half_life_events=4.0, name="sparse_sequential"
@@ -58,6 +60,9 @@ BLENDED = (
 )
 """The parts of "lifeloop"."""
 
+REPEATED = ("replenish",)
+"""The parts that are added where what was used may come back."""
+
 NAMES: tuple[str, ...] = (*SINGLE, "lifeloop", "ranked")
 """Every name that ``build`` knows."""
 
@@ -73,7 +78,7 @@ def build(
         From ``NAMES``.
     settings : Models
         Sizes, ridge, neighbours and half-lives.
-    horizon : {"last", "time"}
+    horizon : {"last", "time", "basket"}
         What the blend is to be good at.
     repeats : bool
         Whether items of the history may come back (the blend validates the same way).
@@ -100,6 +105,8 @@ def _one(name: str, settings: Models, *, horizon: Horizon, repeats: bool) -> Ret
     if name in SINGLE:
         return SINGLE[name](settings)
     blend = Blend(
-        parts=tuple(SINGLE[part](settings) for part in BLENDED), horizon=horizon, repeats=repeats
+        parts=tuple(SINGLE[part](settings) for part in (*BLENDED, *(REPEATED if repeats else ()))),
+        horizon=horizon,
+        repeats=repeats,
     )
     return blend if name == "lifeloop" else Ranked(blend)

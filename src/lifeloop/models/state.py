@@ -21,6 +21,7 @@ from lifeloop.models.retrieve.ease import FittedEase
 from lifeloop.models.retrieve.mapped import FittedMapped
 from lifeloop.models.retrieve.neighbours import FittedNeighbours
 from lifeloop.models.retrieve.popularity import FittedPopularity
+from lifeloop.models.retrieve.replenish import FittedReplenish
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -31,6 +32,7 @@ KINDS: dict[str, type[Any]] = {
     "neighbours": FittedNeighbours,
     "ease": FittedEase,
     "als": FittedAls,
+    "replenish": FittedReplenish,
     "random": FittedChance,
     "blend": FittedBlend,
     "ranked": FittedRanked,

@@ -32,6 +32,8 @@ IMPERSONAL = ("random", "popularity", "recency_popularity", "trending_popularity
 """The same list for everyone, whatever they did."""
 FALLS_BACK = ("lifeloop", "ranked")
 """Answers a person without history with a named fallback."""
+USED_BEFORE = ("replenish",)
+"""These know only what the person used before; they cannot find anything new."""
 
 
 @functools.cache
@@ -86,6 +88,8 @@ class RetrieverContract:
     ) -> None:
         if not personal:
             return
+        if retriever.name in USED_BEFORE:
+            return
         world = _world()
         found = _fitted(retriever).retrieve(world.queries, 1, allowed=world.unused())
         np.testing.assert_array_equal(found.item_ix[:, 0], world.missing)
@@ -95,6 +99,8 @@ class RetrieverContract:
     ) -> None:
         """M1."""
         if not personal:
+            return
+        if retriever.name in USED_BEFORE:
             return
         asked = queries([[0, 2], [1, 3]], as_of_us=_world().data.as_of_us)
         allowed = np.ones((2, 24), np.bool_)
@@ -111,7 +117,7 @@ class RetrieverContract:
         found = _fitted(retriever).retrieve(asked, 3)
         sound(found, 3)
         assert found.reason[0] == (NO_HISTORY if personal else None)
-        assert found.reason[1] is None
+        assert found.reason[1] is None or retriever.name in USED_BEFORE
         falls_back = not personal or retriever.name in FALLS_BACK
         assert (found.item_ix[0] >= 0).all() == falls_back
 
@@ -139,7 +145,7 @@ class RetrieverContract:
         self, retriever: Retriever, personal: bool
     ) -> None:
         """M3."""
-        if not personal:
+        if not personal or retriever.name in USED_BEFORE:
             return
         world = _world()
         found = _fitted(retriever).retrieve(world.queries, 3, allowed=world.unused())
@@ -170,7 +176,7 @@ class RetrieverContract:
         sound(found, 3)
         assert (found.item_ix[0] == -1).all()
         assert found.reason[0] == NOTHING_ALLOWED
-        assert (found.item_ix[1] >= 0).all()
+        assert (found.item_ix[1] >= 0).all() or retriever.name in USED_BEFORE
 
     def test_several_threads_get_one_answer(self, retriever: Retriever) -> None:
         """M6: concurrent requests, and fits, equal the single-threaded ones."""
@@ -261,7 +267,7 @@ class RetrieverContract:
                 ignored = asked.weight[asked.indptr[b] : asked.indptr[b + 1]] == 0
                 assert (amounts[:-1][ignored] == 0).all()
                 checked += 1
-        assert checked >= 24
+        assert checked >= (12 if retriever.name in USED_BEFORE else 24)
 
     def test_state_survives_files_unchanged(self, retriever: Retriever, tmp_path: Path) -> None:
         """M13: what is loaded answers as what was saved, from plain arrays without pickle."""

@@ -34,7 +34,10 @@ def names(parts: Sequence[str]) -> tuple[str, ...]:
         "person.spread_log_users",
         "person.days_since_last",
         "person.days_per_event",
+        "person.tenure_days",
+        "person.late",
         "both.log_users_above_habit",
+        "both.log_price_above_habit",
         "both.used_before",
         "both.events_since_used",
         "both.days_since_used",
@@ -110,9 +113,16 @@ def _person_and_both(
         float(habit.std()) if size else np.nan,
         newest,
         span,
+        float(age[0]) if size else np.nan,
+        # how far beyond the usual pause: what tells active from lapsing
+        newest / (span + 1.0) if size > 1 else np.nan,
     ]
     columns: list[Double | Float] = [np.full(n, value) for value in person]
     columns.append(facts.log_users[item_ix] - usual)
+    paid = facts.log_price[recent]
+    paid = paid[~np.isnan(paid)]
+    level = float(paid.mean()) if len(paid) else np.nan
+    columns.append(facts.log_price[item_ix] - level)
     columns += _repeats(past, age, item_ix)
     columns += _contents(queries, b, past, item_ix, facts=facts)
     return columns

@@ -32,6 +32,7 @@ class ItemFacts:
     first_day: int
     content: Float  # [c, d] unit rows
     content_ix: Int  # [I]
+    log_price: Float  # [I] NaN where unknown
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -43,6 +44,7 @@ class ItemFacts:
             "trend",
             "days_since_first_use",
             "days_since_last_use",
+            "log_price",
         )
 
     @classmethod
@@ -66,13 +68,17 @@ class ItemFacts:
             first_day=first,
             content=data.content,
             content_ix=data.content_ix,
+            log_price=np.full(n, np.nan, np.float32)
+            if data.price is None
+            else np.log(data.price).astype(np.float32),
         )
 
     def at(self, item_ix: Int, as_of_us: int) -> list[Float | Double]:
         """Return one column [C] per name, as known at ``as_of_us``."""
         columns: list[Float | Double] = [self.log_users[item_ix], self.per_user[item_ix]]
         if not self.key.size or as_of_us <= 0:
-            return columns + [np.full(len(item_ix), np.nan)] * (len(WINDOWS) + 3)
+            unknown = [np.full(len(item_ix), np.nan)] * (len(WINDOWS) + 3)
+            return [*columns, *unknown, self.log_price[item_ix]]
         today = int(as_of_us // DAY_US) - self.first_day
         base = item_ix.astype(np.int64) * SPAN
         now = np.searchsorted(self.key, base + max(0, today), side="right")
@@ -88,7 +94,8 @@ class ItemFacts:
         days = np.append(self.key % SPAN, 0)
         oldest = np.where(used, today - days[np.where(used, begun, -1)], np.nan)
         newest = np.where(met, today - days[np.where(met, now - 1, -1)], np.nan)
-        return [*columns, *(np.log1p(c) for c in counts), trend, oldest, newest]
+        known = (*(np.log1p(c) for c in counts), trend, oldest, newest)
+        return [*columns, *known, self.log_price[item_ix]]
 
     def cosines(self, item_ix: Int, others: Int) -> Double:
         """Return [m, n] cosines of contents, NaN where either has none."""
@@ -110,12 +117,13 @@ class ItemFacts:
             "facts.first_day": np.array([self.first_day], dtype=np.int64),
             "facts.content": self.content,
             "facts.content_ix": self.content_ix,
+            "facts.log_price": self.log_price,
         }
 
     @classmethod
     def load(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """Rebuild from ``arrays``."""
-        names = ("log_users", "per_user", "key", "upto", "content", "content_ix")
+        names = ("log_users", "per_user", "key", "upto", "content", "content_ix", "log_price")
         return cls(
             first_day=int(ar.needed(arrays, "facts.first_day")[0]),
             **{name: ar.needed(arrays, f"facts.{name}") for name in names},

@@ -20,6 +20,9 @@ from lifeloop.models.retrieve.fold import Folded, fold, weight_unit
 from lifeloop.models.retrieve.itemknn import used_by
 from lifeloop.models.retrieve.topk import retrieve
 
+RIDGES = (0.2, 1.0, 5.0, 25.0, 100.0)
+"""Shares of the ridge that are tried where settings are learned."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ease:
@@ -39,6 +42,15 @@ class Ease:
     ridge: float = 100.0
     half_life_events: float | None = None
     name: str = "ease"
+
+    @property
+    def step(self) -> str:
+        """What tells the steps of the ladder apart."""
+        return f"λ {self.ridge:g}"
+
+    def ladder(self) -> "tuple[Ease, ...]":
+        """Return the same with other ridges; see ``models.climb``."""
+        return tuple(replace(self, ridge=self.ridge * times) for times in RIDGES)
 
     def fit(self, data: TrainData, *, rng: np.random.Generator) -> "FittedEase":
         """Solve; nothing random."""

@@ -11,7 +11,7 @@ add d^g (1 − d^(2m)) / (1 − d²) to XᵀX and d^(g−1) to XᵀY, so both ar
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from scipy.linalg import lapack
 
 from lifeloop.contracts import Double, Long, TrainData
 from lifeloop.errors import InputError
-from lifeloop.models.retrieve.ease import FittedEase, places
+from lifeloop.models.retrieve.ease import RIDGES, FittedEase, places
 from lifeloop.models.retrieve.fold import weight_unit
 
 FORGOTTEN = 0.01
@@ -46,6 +46,15 @@ class SequentialRidge:
     ridge: float = 300.0
     half_life_events: float = 8.0
     name: str = "sequential"
+
+    @property
+    def step(self) -> str:
+        """What tells the steps of the ladder apart."""
+        return f"λ {self.ridge:g}"
+
+    def ladder(self) -> "tuple[SequentialRidge, ...]":
+        """Return the same with other ridges; see ``models.climb``."""
+        return tuple(replace(self, ridge=self.ridge * times) for times in RIDGES)
 
     def fit(self, data: TrainData, *, rng: np.random.Generator) -> FittedEase:
         """Count pairs and solve; nothing random."""

@@ -1,0 +1,54 @@
+"""Settings are climbed on the slice: no step that does not gain, no fit for nothing."""
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+
+from lifeloop.contracts import FittedRetriever, Retriever, TrainData
+from lifeloop.models.climb import climb
+from lifeloop.models.holdout import Holdout
+from lifeloop.models.retrieve.ease import Ease
+
+
+@dataclass(frozen=True)
+class Step:
+    worth: float
+    worths: tuple[float, ...]
+    fits: list[float] = field(default_factory=list, compare=False)
+    name: str = "steps"
+
+    def ladder(self) -> "tuple[Step, ...]":
+        return tuple(Step(w, self.worths, self.fits) for w in self.worths)
+
+    def fit(self, data: TrainData, *, rng: np.random.Generator) -> Any:
+        self.fits.append(self.worth)
+        return self
+
+
+INNER = cast(Holdout, type("Slice", (), {"data": None})())
+
+
+def worth(fitted: FittedRetriever) -> float:
+    return float(cast(Any, fitted).worth)
+
+
+def climbed(start: float, worths: tuple[float, ...]) -> tuple[float, list[float]]:
+    part = Step(start, worths)
+    found = climb(cast(Retriever, part), INNER, worth, rng=np.random.default_rng(0))
+    return worth(found.fitted), part.fits
+
+
+def test_goes_up_while_it_gains() -> None:
+    assert climbed(0.2, (0.1, 0.2, 0.3, 0.4, 0.35)) == (0.4, [0.2, 0.3, 0.4, 0.35])
+
+
+def test_goes_down_where_up_does_not_gain() -> None:
+    assert climbed(0.2, (0.9, 0.3, 0.2, 0.1, 0.8)) == (0.9, [0.2, 0.1, 0.3, 0.9])
+
+
+def test_stays_where_equal_is_no_gain() -> None:
+    part = Ease(ridge=50.0)
+    assert part in part.ladder()
+    found, fits = climbed(0.2, (0.1, 0.2, 0.15))
+    assert (found, len(fits)) == (0.2, 3)
