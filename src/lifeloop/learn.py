@@ -12,11 +12,12 @@ import polars as pl
 from lifeloop.config import Scenario
 from lifeloop.contracts import Progress, Store, silent
 from lifeloop.encoders.cache import VectorCache
-from lifeloop.errors import BundleError, InputError, NoModel
+from lifeloop.errors import InputError, NoModel
 from lifeloop.model import Catalogue, material, save_model
-from lifeloop.models import FittedBlend, FittedRanked, RatingModel, build, train_data
+from lifeloop.models import RatingModel, build, train_data
 from lifeloop.moment import Clock, Moment
 from lifeloop.reading import encode_items
+from lifeloop.renewal import fitted, last_model, moved_since, renewal_notes
 from lifeloop.screening import screened
 
 SCHEMA = 1
@@ -30,6 +31,7 @@ def train(
     home: Path,
     moment: Moment,
     clock: Clock,
+    refresh: bool = False,
     progress: Progress = silent,
 ) -> Mapping[str, Any]:
     """Learn from everything known at ``moment`` and make the new bundle the active one.
@@ -40,11 +42,15 @@ def train(
         Project folder; the bundle goes to ``home/bundles``, vectors to ``home/cache``.
     clock : callable
         Returns now in microseconds UTC: when the bundle was made, which is also its name.
+    refresh : bool
+        Count anew and keep what the active bundle has learned (half-lives, ridges, weights and
+        trees), see ``models.warm``; where that cannot be, all is learned, and a note says why.
 
     Returns
     -------
     Mapping
-        The manifest of the new bundle, with what was measured on the inner validation slice.
+        The manifest of the new bundle, with what was measured on the inner validation slice and
+        how inputs and scores moved since the active bundle (``drift``).
 
     Raises
     ------
@@ -79,10 +85,11 @@ def train(
     progress("fit the models", 0, None)
     wanted = "ranked" if scenario.models.ranker == "trees" else "lifeloop"
     (specification,) = build([wanted], scenario.models)
-    blend = specification.fit(data, rng=rng)
-    if not isinstance(blend, FittedBlend | FittedRanked):
-        raise BundleError("the blend came back as something else", got=type(blend).__name__)
+    last = last_model(store, home)
+    blend, renewed = fitted(specification, data, last if refresh else None, scenario, rng=rng)
     watch.lap("fit_s")
+    moved = None if last is None else moved_since(last, blend, data, catalogue.item_ids)
+    watch.lap("drift_s")
     # A low rating is no evidence of liking, but it is evidence of rating: all of them are used.
     rated = found.interactions.filter(pl.col("rating").is_not_null())
     ratings, _ = train_data(
@@ -112,7 +119,11 @@ def train(
         "interactions": len(data.user_ix),
         "distinct_texts": len(content),
         "seconds": watch.laps,
-        "notes": [*found.notes, *encoded.notes, *getattr(blend, "notes", ())],
+        "learned_in": bundle,
+        "refreshes": 0,
+        **renewed,
+        "drift": None if moved is None else moved.to_dict(),
+        "notes": [*found.notes, *encoded.notes, *renewal_notes(renewed, moved), *blend.notes],
     }
     save_model(
         home / "bundles",

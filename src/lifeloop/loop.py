@@ -261,10 +261,11 @@ class Lifeloop:
         """Return the default moment of analysis and why it was chosen."""
         return moment(self.store.head().last_event_us, self.scenario, now_us=self.clock())
 
-    def train(self, *, progress: Progress = silent) -> Mapping[str, Any]:
-        """Learn from everything stored, publish the bundle, return its manifest."""
+    def train(self, *, progress: Progress = silent, refresh: bool = False) -> Mapping[str, Any]:
+        """Learn (or count anew, ``refresh``), publish the bundle, return its manifest."""
         given: dict[str, Any] = {"home": self.home, "clock": self.clock, "progress": progress}
-        return learn.train(self.store, self.scenario, moment=self.moment(), **given)
+        given |= {"moment": self.moment(), "refresh": refresh}
+        return learn.train(self.store, self.scenario, **given)
 
     def activate(self, bundle: str) -> None:
         """Make a bundle the active one, if it opens."""

@@ -86,12 +86,44 @@ def test_the_weight_of_new_items_is_the_regression_of_the_score_on_content() -> 
     asked = histories(data, np.arange(64, dtype=np.int32))
     content = blend.parts[place].score(asked)
     size = np.array([rms(row, data.n_items) for row in content])
-    spread = (content / size[:, None])[:, used].ravel()
+    spread = (content / size[:, None])[:, used]
+    spread = (spread - spread.mean(axis=1, keepdims=True)).ravel()
     scored = blend.scored(asked).total
-    total = np.where(scored > -np.inf, scored, 0.0)[:, used].ravel()
+    total = np.where(scored > -np.inf, scored, 0.0)[:, used]
+    total = (total - total.mean(axis=1, keepdims=True)).ravel()
     (slope,), *_ = np.linalg.lstsq(spread[:, None], total, rcond=None)
     # other people are asked inside fit: the same population, not the same sample
     assert blend.fresh[place] == pytest.approx(max(slope, blend.weights[place]), rel=0.1)
+
+
+def test_new_items_do_not_push_aside_what_everybody_uses_where_content_says_nothing() -> None:
+    """Everyone takes what is popular; every third thing has a new twin that looks just like it."""
+    rng = np.random.default_rng(1)
+    n_items, n_new = 60, 20
+    share = 1.0 / (5.0 + np.arange(n_items)) ** 1.2
+    rows = [rng.choice(n_items, 8, replace=False, p=share / share.sum()) for _ in range(300)]
+    looks = np.concatenate([np.arange(n_items), 3 * np.arange(n_new)])
+    content = np.concatenate([np.full((n_items + n_new, 1), 0.5), np.eye(n_items)[looks]], axis=1)
+    content /= np.linalg.norm(content, axis=1, keepdims=True)
+    data = TrainData(
+        user_ix=np.repeat(np.arange(300), 8).astype(np.int32),
+        item_ix=np.concatenate(rows).astype(np.int32),
+        t_us=np.concatenate([np.sort(rng.integers(0, 100, 8)) for _ in rows]) * DAY,
+        weight=np.ones(2400, np.float32),
+        rating=np.full(2400, np.nan, np.float32),
+        n_users=300,
+        item_ids=tuple(f"i{i}" for i in range(n_items + n_new)),
+        content=content.astype(np.float32),
+        content_ix=np.arange(n_items + n_new, dtype=np.int32),
+        as_of_us=101 * DAY,
+    )
+    blend = fitted(data)
+    assert blend.is_fresh.sum() == n_new
+    asked = histories(data, np.arange(50, dtype=np.int32))
+    may = np.ones((50, data.n_items), np.bool_)
+    may[np.repeat(np.arange(50), 8), asked.item_ix] = False
+    top = blend.retrieve(asked, 5, allowed=may).item_ix
+    assert (top >= n_items).mean() < 0.2
 
 
 def test_without_new_items_nothing_differs() -> None:

@@ -6,15 +6,19 @@ import numpy as np
 import pytest
 
 from lifeloop.config import Models
-from lifeloop.contracts import TrainData
-from lifeloop.models import build, histories
+from lifeloop.contracts import Queries, TrainData
+from lifeloop.models import FittedBlend, build, histories
 from lifeloop.models.data import DAY_US, queries
+from lifeloop.models.fresh import fresh_items
 from lifeloop.models.holdout import hold_out
 from lifeloop.models.rank.boosted import Boosting, monotone, train_booster
+from lifeloop.models.rank.candidates import Lists, raw_scores
+from lifeloop.models.rank.features import features, names
 from lifeloop.models.rank.items import WINDOWS, ItemFacts
 from lifeloop.models.rank.ranked import Ranked
-from lifeloop.models.rank.table import Table, ndcg_per_query
+from lifeloop.models.rank.table import Table, ndcg_per_query, served
 from lifeloop.models.rank.traces import place_in_blend
+from lifeloop.models.retrieve.popularity import Popularity
 from lifeloop.testing.checkerboard import START_US, checkerboard, tiny
 
 
@@ -46,6 +50,7 @@ def table_of(rng: np.random.Generator, n_queries: int = 120) -> Table:
         group=np.arange(n_queries, dtype=np.int32),
         blend=noise,
         item_ix=np.tile(np.arange(size, dtype=np.int32), n_queries),
+        fresh=np.zeros(rows, np.bool_),
     )
 
 
@@ -91,18 +96,77 @@ def test_ndcg_of_candidates_counts_targets_out_of_reach_and_ties_against() -> No
         group=np.array([0, 1], np.int32),
         blend=np.zeros(4, np.float32),
         item_ix=np.array([0, 1, 0, 1], np.int32),
+        fresh=np.zeros(4, np.bool_),
     )
     assert ndcg_per_query(table, np.array([1.0, 0.0, 1.0, 0.0])).tolist() == [1.0, 0.0]
     assert ndcg_per_query(table, np.zeros(4))[0] == pytest.approx(1 / np.log2(3))
 
 
+def test_a_new_item_is_judged_at_its_place_in_the_blend() -> None:
+    table = Table(
+        features=np.zeros((4, 1), np.float32),
+        target=np.array([False, False, False, True]),
+        sizes=np.array([4]),
+        n_targets=np.array([1]),
+        group=np.array([0], np.int32),
+        blend=np.array([3.0, 1.0, 0.0, 2.0], np.float32),
+        item_ix=np.arange(4, dtype=np.int32),
+        fresh=np.array([False, False, False, True]),
+    )
+    score = np.array([0.1, 0.9, 0.5, 99.0])  # what trees say of an item nobody used is no matter
+    assert served(table, score).tolist() == [0.1, 0.9, 0.5, 0.5]  # second in the blend
+
+
+def test_trees_are_told_of_prices_and_pauses() -> None:
+    data = tiny([0, 0, 0], [0, 1, 2], n_items=4)  # a use a day
+    data = replace(data, price=np.array([1.0, 2.0, 4.0, np.nan], np.float32))
+    asked = histories(data, np.array([0], np.int32))
+    told = dict(
+        zip(
+            names(["popularity"]),
+            features(
+                lists_of(data, asked),
+                asked,
+                0,
+                np.arange(4, dtype=np.int32),
+                parts=[Popularity().fit(data, rng=np.random.default_rng(0))],
+                facts=ItemFacts.of(data),
+            ).T,
+            strict=True,
+        )
+    )
+    np.testing.assert_allclose(
+        told["both.log_price_above_habit"], np.log([0.5, 1.0, 2.0, np.nan]), atol=1e-6
+    )
+    age = asked.age_days
+    np.testing.assert_allclose(told["person.tenure_days"], age[0])
+    np.testing.assert_allclose(told["person.late"], age[-1] / ((age[0] - age[-1]) / 2 + 1.0))
+
+
+def lists_of(data: TrainData, asked: Queries) -> Lists:
+    part = Popularity().fit(data, rng=np.random.default_rng(0))
+    one = np.ones(1)
+    blend = FittedBlend(
+        name="lifeloop",
+        rule="linear",
+        parts=(part,),
+        weights=one,
+        cold=one,
+        fresh=one,
+        is_fresh=fresh_items(data),
+        notes=(),
+        n_items=data.n_items,
+    )
+    return Lists.of(raw_scores((part,), asked)[:, 0], asked, 0, blend=blend, repeats=True)
+
+
 def test_windows_end_at_the_request_and_not_at_the_training() -> None:
     data = tiny([0, 1, 2, 3], [0, 0, 0, 1], n_items=3)  # a use a day
     facts = ItemFacts.of(data)
-    names = ItemFacts.names()
+    columns = ItemFacts.names()
     items = np.array([0, 1, 2], np.int32)
-    then = dict(zip(names, facts.at(items, START_US + DAY_US), strict=True))
-    now = dict(zip(names, facts.at(items, data.as_of_us), strict=True))
+    then = dict(zip(columns, facts.at(items, START_US + DAY_US), strict=True))
+    now = dict(zip(columns, facts.at(items, data.as_of_us), strict=True))
     assert np.expm1(then[f"log_uses_{WINDOWS[1]}d"]).round().tolist() == [2, 0, 0]
     assert np.expm1(now[f"log_uses_{WINDOWS[1]}d"]).round().tolist() == [3, 1, 0]
     assert now["days_since_last_use"][:2].tolist() == [2, 1]

@@ -10,7 +10,19 @@ import typer
 from lifeloop.cli.session import AsJson, Folder, Quiet, opened, out, print_json, table
 
 
-def train(folder: Folder = Path("."), as_json: AsJson = False, quiet: Quiet = False) -> None:
+def train(
+    refresh: Annotated[
+        bool,
+        typer.Option(
+            "--refresh",
+            help="count anew and keep the settings, weights and trees of the active bundle: a "
+            "fraction of the time; what moved since is in the notes",
+        ),
+    ] = False,
+    folder: Folder = Path("."),
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
     """Learn from everything stored and make the new bundle the active one."""
     from lifeloop.cli.progress import bars
 
@@ -20,7 +32,7 @@ def train(folder: Folder = Path("."), as_json: AsJson = False, quiet: Quiet = Fa
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore", UserWarning)  # the manifest's notes say it
-        manifest = loop.train(progress=progress)
+        manifest = loop.train(progress=progress, refresh=refresh)
     if as_json:
         print_json(dict(manifest))
     else:

@@ -16,6 +16,7 @@ from lifeloop.models.blended import FittedBlend, Rule, cold_weights, filled
 from lifeloop.models.climb import Judge, climb
 from lifeloop.models.fresh import fresh_items, fresh_weights
 from lifeloop.models.holdout import Holdout, Horizon, hold_out
+from lifeloop.models.settings import settings_of
 from lifeloop.models.validate import candidate_table, joined, validation_ndcg
 from lifeloop.models.weights import learn_weights, ndcg_at_10
 
@@ -147,7 +148,7 @@ class Blend:
                     f"weights learned on {n_queries} people ({self.horizon}): {told}; "
                     f"NDCG@10 {ndcg_at_10(table, weights):.4f} on the validation candidates"
                 )
-        return Learned(
+        learned = Learned(
             cuts=cuts,
             parts=tuple(parts),
             rule=rule,
@@ -155,6 +156,38 @@ class Blend:
             weights=weights,
             notes=tuple(notes),
             fitted=tuple(tuple(each) for each in fitted),
+        )
+        return learned if rule != "linear" or len(names) == 1 else self._or_best(learned, some)
+
+    def _or_best(self, learned: "Learned", some: Sequence[Holdout]) -> "Learned":
+        """Return what was learned, or its best part alone where the blend does not beat it.
+
+        Both rank every item here, new ones included, as they do when they are served; the
+        weights were learned on candidates only.
+        """
+        sizes = [len(cut.queries) for cut in some]
+
+        def value(models: Sequence[FittedRetriever]) -> float:
+            each = [
+                validation_ndcg(model, cut, repeats=self.repeats)
+                for model, cut in zip(models, some, strict=True)
+            ]
+            return float(np.average(each, weights=sizes))
+
+        blends = [
+            self.of(cut.data, parts, learned)
+            for cut, parts in zip(learned.cuts, learned.fitted, strict=True)
+        ]
+        alone = [value([parts[p] for parts in learned.fitted]) for p in range(len(learned.parts))]
+        whole, best = value(blends), int(np.argmax(alone))
+        name = learned.parts[best].name
+        told = f"all items ranked: the blend {whole:.4f}, its best part {name} {alone[best]:.4f}"
+        if whole >= alone[best]:
+            return replace(learned, notes=(*learned.notes, told))
+        weights = np.zeros(len(alone))
+        weights[best] = 1.0
+        return replace(
+            learned, weights=weights, notes=(*learned.notes, f"{told}; {name} alone is served")
         )
 
     def finish(
@@ -185,6 +218,7 @@ class Blend:
             is_fresh=fresh_items(data),
             notes=learned.notes,
             n_items=data.n_items,
+            settings=tuple(settings_of(part) for part in learned.parts),
         )
         if not blend.is_fresh.any():
             return blend

@@ -49,6 +49,7 @@ class FittedBlend:
     is_fresh: Bool  # [I]
     notes: tuple[str, ...]
     n_items: int
+    settings: tuple[str, ...] = ()  # [P] of each part, JSON; see models.warm
 
     def scored(self, queries: Queries) -> Scored:
         """Score every item once, for everything that a request needs."""
@@ -91,6 +92,7 @@ class FittedBlend:
             "fresh": self.fresh,
             "is_fresh": self.is_fresh,
             "notes": ar.text("\n".join(self.notes)),
+            "settings": ar.text("\n".join(self.settings)),
             "n_items": np.array([self.n_items], dtype=np.int64),
         }
         for place, part in enumerate(self.parts):
@@ -109,6 +111,7 @@ class FittedBlend:
             if name:
                 held.setdefault(place, {})[name] = value
         notes = ar.read_text(arrays, "notes")
+        settings = ar.read_text(arrays, "settings") if "settings" in arrays else ""
         return cls(
             name=ar.read_text(arrays, "name"),
             rule=cast(Rule, ar.read_text(arrays, "rule")),
@@ -119,6 +122,7 @@ class FittedBlend:
             is_fresh=ar.needed(arrays, "is_fresh"),
             notes=tuple(notes.split("\n")) if notes else (),
             n_items=int(ar.needed(arrays, "n_items")[0]),
+            settings=tuple(settings.split("\n")) if settings else (),
         )
 
 

@@ -1,12 +1,14 @@
 """Items that nobody has used: what their content is worth, told by the items that people did use.
 
 Behaviour says nothing of a new item, so its score is its content's alone. The weight is the best
-linear guess of the blend's score from the content's, through the origin, over the used items of
-some requests,
+slope of the blend's score on the content's, over the used items of some requests,
 
-    α = Σ total · c / Σ c²,   c = content score / rms,
+    α = Σ_b Σ_i (total − mean_b)(c − mean_b c) / Σ_b Σ_i (c − mean_b c)²,   c = content score / rms,
 
-so that a new item gets what a used item of its similarity typically gets: no more, and at once.
+so that a new item gains by its similarity what used items gain by theirs. A slope through the
+origin would not do: where popularity carries the blend every used item has a high score, the
+slope then says so of content too, and new items push what everybody watches off the list
+(NDCG@10 on ml-1m's split in time .15 instead of .19 on validation).
 With equal reciprocal ranks there is nothing to learn from: content then speaks for all personal
 parts, none of which can know the item.
 """
@@ -48,7 +50,8 @@ def fresh_weights(blend: FittedBlend, asked: Queries) -> Double:
             total = blend.scored(one).total
             total = np.where(total > -np.inf, total, np.float32(0.0))
             c, t = content[used].astype(np.float64), total[0, used].astype(np.float64)
-            together += float(c @ t)
+            c -= c.mean()
+            together += float(c @ (t - t.mean()))
             alone += float(c @ c)
         weights[p] = max(weights[p], together / alone if alone > 0 else 0.0)
     return weights

@@ -18,7 +18,7 @@ from scipy.optimize import minimize
 
 from lifeloop.contracts import Bool, Double, Float
 from lifeloop.models import arrays as ar
-from lifeloop.models.rank.table import Table, ndcg_per_query
+from lifeloop.models.rank.table import Table, ndcg_per_query, served
 
 FOLDS = 5
 LARGE = 400_000
@@ -153,7 +153,7 @@ def train_booster(
         for n in steps:
             out[n][rows] = booster.predict(table.features[rows], num_iteration=n, num_threads=1)
     asked = np.isin(fold, left_out)
-    per_query = {n: ndcg_per_query(table, out[n]) for n in steps}
+    per_query = {n: ndcg_per_query(table, served(table, out[n])) for n in steps}
     rounds = max(steps, key=lambda n: (per_query[n][asked].mean(), -n))
     slope, level = _platt(out[rounds][table.rows_of(asked)], table.target[table.rows_of(asked)])
     booster = _boosted(table, useful, names, settings, rounds=rounds, seed=seed)

@@ -15,6 +15,7 @@ from lifeloop.models.holdout import Holdout
 from lifeloop.models.rank.candidates import Lists, gather, raw_scores
 from lifeloop.models.rank.features import features
 from lifeloop.models.rank.items import ItemFacts
+from lifeloop.models.rank.traces import place_in_blend
 
 CELLS = 16_000_000
 """Scores held at once (64 MB)."""
@@ -31,6 +32,7 @@ class Table:
     group: Int  # [Q] whose query it is
     blend: Float  # [N] what the linear blend says
     item_ix: Int  # [N]
+    fresh: Bool  # [N] items that nobody had used
 
     def rows_of(self, chosen: Bool) -> Bool:
         """Return [N], True for the rows of the chosen queries [Q]."""
@@ -65,6 +67,7 @@ def training_table(blend: FittedBlend, inner: Holdout, *, facts: ItemFacts, repe
         group=inner.user_ix,
         blend=np.concatenate(totals),
         item_ix=np.concatenate(items),
+        fresh=blend.is_fresh[np.concatenate(items)],
     )
 
 
@@ -76,6 +79,20 @@ def joined_tables(tables: list[Table]) -> Table:
             for field in fields(Table)
         )
     )
+
+
+def served(table: Table, score: Double) -> Double:
+    """Return the scores [N] as they are served: a fresh item takes its place from the blend."""
+    if not table.fresh.any():
+        return score
+    told = score.copy()
+    ends = np.cumsum(table.sizes)
+    query = np.repeat(np.arange(len(table.sizes)), table.sizes)
+    for q in np.unique(query[table.fresh]):
+        rows = np.arange(ends[q] - table.sizes[q], ends[q])
+        new, usual = rows[table.fresh[rows]], rows[~table.fresh[rows]]
+        told[new] = place_in_blend(table.blend[usual], score[usual], table.blend[new])
+    return told
 
 
 def ndcg_per_query(table: Table, score: Float | Double, *, k: int = 10) -> Double:

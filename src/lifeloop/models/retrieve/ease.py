@@ -20,7 +20,7 @@ from lifeloop.models.retrieve.fold import Folded, fold, weight_unit
 from lifeloop.models.retrieve.itemknn import used_by
 from lifeloop.models.retrieve.topk import retrieve
 
-RIDGES = (0.2, 1.0, 5.0, 25.0, 100.0)
+RIDGES = (0.2, 1.0, 5.0, 25.0, 125.0, 600.0)
 """Shares of the ridge that are tried where settings are learned."""
 
 

@@ -1,0 +1,92 @@
+"""A new bundle from the last one: what was learned is kept, what is counted is counted anew.
+
+Half-lives, ridges, weights and trees say how this audience behaves and change slowly; counts,
+closed forms and factors say what is used now and change daily. A refresh fits every part on all
+the data with the settings that the last bundle keeps, and leaves out the validation slices, the
+search over settings and the trees, which are most of the time of a training.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from lifeloop.contracts import FittedRetriever, Retriever, TrainData
+from lifeloop.errors import BundleError
+from lifeloop.models.blended import FittedBlend, cold_weights
+from lifeloop.models.data import histories
+from lifeloop.models.fresh import fresh_items, fresh_weights
+from lifeloop.models.rank.items import ItemFacts
+from lifeloop.models.rank.reranked import FittedRanked
+from lifeloop.models.settings import with_settings
+
+ASKED = 64
+
+
+def refreshed(
+    previous: FittedBlend | FittedRanked,
+    parts: Sequence[Retriever],
+    data: TrainData,
+    *,
+    rng: np.random.Generator,
+) -> FittedBlend | FittedRanked:
+    """Return the previous model counted anew on ``data``; nothing is learned again.
+
+    Parameters
+    ----------
+    previous : FittedBlend or FittedRanked
+        Of any catalogue: items are known by what ``data`` says of them.
+    parts : sequence of Retriever
+        Specifications of the same names in the same order; their settings are those of
+        ``previous`` where it keeps them.
+
+    Raises
+    ------
+    BundleError
+        The parts are not those of the previous model, or it keeps no settings.
+    """
+    if isinstance(previous, FittedRanked):
+        blend = _blend(previous.blend, parts, data, rng=rng)
+        facts = ItemFacts.of(data)
+        return replace(previous, blend=blend, facts=facts)
+    return _blend(previous, parts, data, rng=rng)
+
+
+def _blend(
+    previous: FittedBlend,
+    parts: Sequence[Retriever],
+    data: TrainData,
+    *,
+    rng: np.random.Generator,
+) -> FittedBlend:
+    names = [part.name for part in previous.parts]
+    if [part.name for part in parts] != names or len(previous.settings) != len(names):
+        raise BundleError(
+            "the last bundle cannot be refreshed: its parts are not those of this version",
+            got=names,
+            allowed=", ".join(part.name for part in parts),
+            hint="train anew: lifeloop train",
+        )
+    chosen = [with_settings(p, s) for p, s in zip(parts, previous.settings, strict=True)]
+    fitted = [p.fit(data, rng=r) for p, r in zip(chosen, rng.spawn(len(chosen)), strict=True)]
+    kept = [_faded(old, new) for old, new in zip(previous.parts, fitted, strict=True)]
+    blend = replace(
+        previous,
+        parts=tuple(kept),
+        cold=cold_weights(kept, previous.weights),
+        fresh=previous.weights,
+        is_fresh=fresh_items(data),
+        n_items=data.n_items,
+    )
+    if not blend.is_fresh.any() or not data.n_users:
+        return blend
+    some = np.linspace(0, data.n_users - 1, min(ASKED, data.n_users)).astype(np.int32)
+    return replace(blend, fresh=fresh_weights(blend, histories(data, some)))
+
+
+def _faded(old: FittedRetriever, new: FittedRetriever) -> FittedRetriever:
+    """Return the new part with the half-life of history that was learned for the old one."""
+    if not hasattr(new, "at") or not hasattr(old, "half_life_events"):
+        return new
+    made: FittedRetriever = new.at(old.half_life_events)
+    return made
