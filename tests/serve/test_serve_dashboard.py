@@ -214,3 +214,73 @@ def test_small_pictures_stay_inside() -> None:
         ("a", 0, 250),
         ("c", 250, 750),
     ]
+
+
+def test_a_refused_row_is_repaired_once_and_the_account_is_named(
+    reader: Reader, served_shop: Lifeloop, tmp_path: Any
+) -> None:
+    file = tmp_path / "late.csv"
+    file.write_text(
+        "user_id,type,item_id,value,occurred_at\n"
+        "u1,purchase,tea-1,2,2026-11-02T10:00:00Z\n"
+        "u2,purchase,tea-2,nine,2026-11-02T11:00:00Z\n"
+    )
+    assert served_shop.import_events(file).rejected == 1
+    (row,) = served_shop.store.quarantined()
+    path = f"/dashboard/quality/{row.quarantine_id}"
+    assert 'value="nine"' in reader.text(path)
+    stored = served_shop.store.counts()
+    assert reader.client.post(path, data={"f.value": "9"}).status_code == 403  # no token
+    still = reader.client.post(path, data={"f.value": "ten", "csrf": reader.csrf})
+    assert still.status_code == 422
+    assert 'value="ten"' in still.text
+    assert served_shop.store.counts() == stored
+    done = reader.client.post(path, data={"f.value": "9", "csrf": reader.csrf})
+    assert done.status_code == 303
+    assert list(served_shop.store.quarantined()) == []
+    again = reader.client.post(path, data={"f.value": "9", "csrf": reader.csrf})
+    assert again.status_code == 404
+    history = served_shop.store.histories(["u2"])[0]
+    assert history.value.tolist().count(9.0) == 1
+    (kept,) = served_shop.store.repairs()
+    assert kept["who"] == "ann"
+    assert kept["changes"] == {"value": ["nine", "9"]}
+
+
+def test_a_bundle_is_activated_and_rolled_back(reader: Reader, served_shop: Lifeloop) -> None:
+    first = served_shop.store.bundles()[0]["bundle"]
+    served_shop.train()
+    newest = served_shop.store.activations()[-1][0]
+    assert newest != first
+    assert newest in reader.text("/dashboard/models")
+    assert reader.client.post("/dashboard/models/rollback").status_code == 403
+    assert served_shop.store.activations()[-1][0] == newest
+    back = reader.client.post("/dashboard/models/rollback", data={"csrf": reader.csrf})
+    assert back.status_code == 303
+    assert served_shop.store.activations()[-1][0] == first
+    again = {"csrf": reader.csrf, "bundle": newest}
+    assert reader.client.post("/dashboard/models/activate", data=again).status_code == 303
+    assert served_shop.store.activations()[-1][0] == newest
+    none = reader.client.post(
+        "/dashboard/models/activate", data={"csrf": reader.csrf, "bundle": "none"}
+    )
+    assert none.status_code == 409
+    assert served_shop.store.activations()[-1][0] == newest
+
+
+def test_the_terms_add_up_for_stated_wishes_and_for_who_refuses(
+    served_shop: Lifeloop, tmp_path: Any
+) -> None:
+    from lifeloop.serve.dashboard.preview import REST, preview
+
+    file = tmp_path / "users.csv"
+    file.write_text("user_id,interests,consent_personalisation\nnew,rope number,true\nu1,,false\n")
+    served_shop.import_users(file)
+    served_shop.record({"user_id": "new", "type": "visit"})
+    for user_id in ("new", "u1", "u2"):
+        seen = preview(served_shop, served_shop.store.histories([user_id])[0], k=5)
+        assert seen.items
+        for item in seen.items:
+            assert REST not in dict(item.terms)
+            told = sum(amount for _, amount in item.terms)
+            assert told == pytest.approx(item.score, rel=2e-3)

@@ -9,7 +9,6 @@ from starlette.responses import Response
 from lifeloop.cleaning import REPORTS
 from lifeloop.errors import InputError, UnknownId
 from lifeloop.import_log import imports
-from lifeloop.serve.dashboard.mending import mend
 from lifeloop.serve.dashboard.view import Pages, View
 
 pages = Pages()
@@ -59,11 +58,14 @@ def repair(view: View) -> Response:
     name = view.form.get("new_name", "").strip()
     if name:
         edited[name] = view.form.get("new_value", "")
-    raw = {**row.raw, **_typed(edited, row.raw)}
-    raw = {k: v for k, v in raw.items() if v != ""}
-    report = mend(view.service.loop, row, raw)
+    change = _typed(edited, row.raw)
+    report = view.service.loop.retry_quarantine(
+        edit=lambda other: change if other.quarantine_id == row.quarantine_id else None,
+        who=view.session.account,
+    )
     if report.rejected:
         why = ", ".join(reason.reason for reason in report.reasons)
+        raw = {k: v for k, v in {**row.raw, **change}.items() if v != ""}
         return view.show("repair.html", status=422, row=row, fields=_shown(raw), error=why)
     return view.back(HOME, done="repaired", n=str(report.accepted + report.duplicate))
 
@@ -71,7 +73,7 @@ def repair(view: View) -> Response:
 @pages.post("/dashboard/quarantine/retry")
 def retry(view: View) -> Response:
     """Try every refused row again under the present settings."""
-    report = view.service.loop.retry_quarantine()
+    report = view.service.loop.retry_quarantine(who=view.session.account)
     return view.back(HOME, done="retried", n=str(report.accepted + report.duplicate))
 
 
