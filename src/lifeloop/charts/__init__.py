@@ -3,7 +3,7 @@
 Importing this loads no plotting library.
 """
 
-from lifeloop.charts.draw import chart, drawn, png
+from lifeloop.charts.draw import chart, drawn, nobody, png
 from lifeloop.charts.words import LANGUAGES, Words, words
 
-__all__ = ["LANGUAGES", "Words", "chart", "drawn", "png", "words"]
+__all__ = ["LANGUAGES", "Words", "chart", "drawn", "nobody", "png", "words"]

@@ -33,6 +33,9 @@ def chart(table: Table, *, lang: str = "en") -> dict[str, Any]:
         raise InputError(
             f"there is nothing to draw for {table.name!r}", got=table.reason or "no rows"
         )
+    if nobody(table):
+        why = "; ".join(table.notes) or "every row counts 0 users"
+        raise InputError(f"there is nobody to draw for {table.name!r}", got=why)
     draw = _pictures().get(table.name)
     if draw is None or table.facts.get("members"):
         raise InputError(
@@ -41,6 +44,11 @@ def chart(table: Table, *, lang: str = "en") -> dict[str, Any]:
             allowed=", ".join(drawn()),
         )
     return draw(table, words(lang))
+
+
+def nobody(table: Table) -> bool:
+    """Return whether a table that counts users per row counts none: its picture would be bare."""
+    return "n" in table.rows.columns and not table.rows["n"].sum()
 
 
 def drawn() -> tuple[str, ...]:

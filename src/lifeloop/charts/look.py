@@ -98,7 +98,9 @@ def time_axis(rows: pl.DataFrame, grain: str) -> Clock:
     form = "%Y-%m" if grain == "month" else "%Y-%m-%d"
     axis = alt.Axis(
         title=None,
-        values=kept.dt.epoch("ms").to_list(),
+        # An expression: of plain numbers Vega-Lite makes datetime(…), which the interpreter that a
+        # page needs under its strict policy does not read as a moment: no label would be drawn.
+        values=alt.ExprRef(str(kept.dt.epoch("ms").to_list())),
         labelExpr=f"utcFormat(datum.value - {half_ms}, '{form}')",
         labelOverlap="greedy",
         grid=False,

@@ -105,9 +105,10 @@ def cards(view: View, names: Sequence[str], filters: Filters) -> list[Card]:
 
 def drawable(table: Table) -> bool:
     """Return whether the table has a picture."""
-    from lifeloop.charts import drawn
+    from lifeloop.charts import drawn, nobody
 
-    return table.name in drawn() and not table.facts.get("members") and not table.rows.is_empty()
+    bare = table.rows.is_empty() or table.facts.get("members") or nobody(table)
+    return table.name in drawn() and not bare
 
 
 def preview(table: Table) -> list[Mapping[str, Any]]:

@@ -56,9 +56,10 @@
       if (width) fit(spec, width, Math.max(box.clientWidth - margin, 240));
       delete spec.usermeta;
       const place = document.createElement("div");
-      // ast: expressions are interpreted, so that no policy has to allow eval
+      // ast: expressions are interpreted, so that no policy has to allow eval;
+      // svg: a canvas would leave out the stripes of incomplete periods
       const made = await embed(place, spec, {
-        mode: "vega-lite", actions: false, ast: true, renderer: "canvas", defaultStyle: false, tooltip: told,
+        mode: "vega-lite", actions: false, ast: true, renderer: "svg", defaultStyle: false, tooltip: told,
       });
       box.replaceChildren(place);
       box.dataset.drawn = "1";
