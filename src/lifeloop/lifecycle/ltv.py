@@ -35,7 +35,9 @@ def predicted_ltv(
     """Return what the customers known today are worth over the days to come, per segment.
 
     One model of purchases and spend for all, chosen by a hold-out in time (``clv.predict``); a
-    segment is the sum of its customers. Customers who are still to come are not in it.
+    segment is the sum of its customers. With ``by`` the segments compete as covariates of the
+    Pareto/NBD model as well, so that a total by segment may differ from the one without.
+    Customers who are still to come are not in it.
 
     Parameters
     ----------
@@ -66,9 +68,7 @@ def predicted_ltv(
     spec/lifecycle.md, section 2 (LTV predicted).
     """
     view, days = purchase_days(events, order_types, refund_types, options)
-    found = predict(
-        days, as_of=view.log.last_day, terms=terms or Terms(), rng=np.random.default_rng(SEED)
-    )
+    found = _found(view, days, terms)
     if members:
         return _customers(view, days, found)
     rows = _with_segments(view, days, found.customers)
@@ -116,9 +116,7 @@ def customer_value(
     """
     del members
     view, days = purchase_days(events, order_types, refund_types, options)
-    rng = np.random.default_rng(SEED)
-    found = predict(days, as_of=view.log.last_day, terms=terms or Terms(), rng=rng)
-    return _customers(view, days, found)
+    return _customers(view, days, _found(view, days, terms))
 
 
 def ltv_by_age(
@@ -335,10 +333,21 @@ def _tested(days: pl.DataFrame, *, end: int, terms: Terms) -> _Test:
     return _Test(split, found, held, customers, float(found.customers["variance"].sum()))
 
 
+def _found(view: View, days: pl.DataFrame, terms: Terms | None) -> Prediction:
+    return predict(
+        days, as_of=view.log.last_day, terms=terms or Terms(), rng=np.random.default_rng(SEED),
+        traits=_segment(view, days) if view.by else None,
+    )  # fmt: skip
+
+
+def _segment(view: View, days: pl.DataFrame) -> pl.DataFrame:
+    return days.select("user_id", *view.by).unique("user_id", keep="first", maintain_order=True)
+
+
 def _with_segments(view: View, days: pl.DataFrame, customers: pl.DataFrame) -> pl.DataFrame:
     if not view.by:
         return customers
-    segment = days.select("user_id", *view.by).unique("user_id", keep="first")
+    segment = _segment(view, days)
     return customers.join(segment, on="user_id", how="left", maintain_order="left")
 
 

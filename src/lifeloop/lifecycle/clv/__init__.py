@@ -1,6 +1,7 @@
 """Purchases and money to come, per customer: buy-till-you-die models, spend and contract churn."""
 
 from lifeloop.lifecycle.clv.contract import ContractChurn, fit_contract_churn
+from lifeloop.lifecycle.clv.covariates import covariates_of
 from lifeloop.lifecycle.clv.histories import Histories, histories_of
 from lifeloop.lifecycle.clv.holdout import HoldOut, hold_out
 from lifeloop.lifecycle.clv.lifetime import lifetime_value
@@ -18,6 +19,7 @@ __all__ = [
     "PurchaseModel",
     "SpendModel",
     "Terms",
+    "covariates_of",
     "fit_contract_churn",
     "fit_purchases",
     "fit_spend",

@@ -1,4 +1,4 @@
-"""Likelihoods and expectations of NBD, BG/NBD, MBG/NBD and Pareto/NBD, in log space.
+"""Likelihoods and expectations of NBD, BG/NBD, MBG/NBD, Pareto/NBD and BG/BB, in log space.
 
 Letters as in the sources: purchases come at a gamma(r, α) rate; a customer leaves after a purchase
 with a beta(a, b) probability (BG, MBG), at a gamma(s, β) rate (Pareto), or never (NBD).
@@ -8,9 +8,31 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, gammaln, hyp2f1
 
-from lifeloop.lifecycle.clv.histories import Histories
+from lifeloop.lifecycle.clv import discrete
+from lifeloop.lifecycle.clv.histories import DAYS_PER, Histories
 
 Floats = NDArray[np.float64]
+
+PARETO = ("pareto", "pareto_cov")
+
+
+def pareto_terms(name: str, theta: Floats, h: Histories) -> tuple[float, Floats, float, Floats]:
+    """Return r, α of each customer [N], s, β of each customer [N].
+
+    With covariates z, α_i = α exp(-g_1'z_i) and β_i = β exp(-g_2'z_i): a positive g_1 buys more
+    often, a positive g_2 leaves sooner.
+
+    References
+    ----------
+    fader2007covariates, section 2.
+    """
+    r, alpha, s, beta = theta[:4]
+    n = len(h.x)
+    if name == "pareto":
+        return float(r), np.full(n, alpha), float(s), np.full(n, beta)
+    z = h.covariates()  # [N, Q]
+    buys, leaves = np.split(theta[4:], 2)
+    return float(r), alpha * np.exp(-z @ buys), float(s), beta * np.exp(-z @ leaves)
 
 
 def alive_and_gone(name: str, theta: Floats, h: Histories) -> tuple[Floats, Floats]:
@@ -18,10 +40,13 @@ def alive_and_gone(name: str, theta: Floats, h: Histories) -> tuple[Floats, Floa
 
     References
     ----------
-    fader2005bgnbd, equation 6; batislam2007mbg, equation 5; fader2005pareto, equations 15-17.
+    fader2005bgnbd, equation 6; batislam2007mbg, equation 5; fader2005pareto, equations 15-17;
+    fader2007covariates, section 2; fader2010bgbb, equation 5.
     """
-    if name == "pareto":
-        return _pareto(theta, h)
+    if name in PARETO:
+        return _pareto(*pareto_terms(name, theta, h), h)
+    if name == "bgbb":
+        return discrete.alive_and_gone(theta, h)
     if name == "nbd":
         r, alpha = theta
         stays = gammaln(r + h.x) - gammaln(r) + r * np.log(alpha)
@@ -48,17 +73,22 @@ def p_alive(name: str, theta: Floats, h: Histories) -> Floats:
     return np.asarray(expit(alive - gone), np.float64)
 
 
-def expected_repeats(name: str, theta: Floats, t: Floats) -> Floats:
-    """Return E[X(t)]: repeat purchases of a new customer in ``t``, same shape.
+def expected_repeats(name: str, theta: Floats, t: Floats, *, unit: str) -> Floats:
+    """Return E[X(t)]: repeat purchases of a new customer in ``t`` units, same shape.
+
+    With covariates, of a customer whose covariates are all 0.
 
     References
     ----------
-    fader2005bgnbd, equation 9; fader2005pareto, equation 24.
+    fader2005bgnbd, equation 9; fader2005pareto, equation 24; fader2010bgbb, equation 8.
     """
     r, alpha = theta[:2]
+    if name == "bgbb":
+        none = np.zeros_like(t)
+        return discrete.purchases_ahead(theta, none, none, t * DAYS_PER[unit])
     if name == "nbd":
         return np.asarray(r / alpha * t, np.float64)
-    if name == "pareto":
+    if name in PARETO:
         return _pareto_purchases(r, alpha, theta[2], theta[3], t)
     a, b = theta[2:]
     if name == "mbg":
@@ -71,14 +101,19 @@ def expected_next(name: str, theta: Floats, h: Histories, t: float) -> Floats:
 
     References
     ----------
-    fader2005bgnbd, equation 10; fader2005pareto, equation 28.
+    fader2005bgnbd, equation 10; fader2005pareto, equation 28; fader2010bgbb, equation 13.
     """
+    if name == "bgbb":
+        x, _, n = discrete.opportunities(h)
+        ahead = discrete.purchases_ahead(theta, x, n, t * DAYS_PER[h.unit])
+        return np.asarray(p_alive(name, theta, h) * ahead, np.float64)
+    if name in PARETO:
+        rate, per, leave, stay = pareto_terms(name, theta, h)
+        later = _pareto_purchases(rate + h.x, per + h.age, leave, stay + h.age, t)
+        return np.asarray(p_alive(name, theta, h) * later, np.float64)
     r, alpha = theta[0] + h.x, theta[1] + h.age
     if name == "nbd":
         return np.asarray(r / alpha * t, np.float64)
-    if name == "pareto":
-        s, beta = theta[2], theta[3] + h.age
-        return p_alive(name, theta, h) * _pareto_purchases(r, alpha, s, beta, t)
     b = theta[3] + h.x + (name == "mbg")
     return p_alive(name, theta, h) * _bg_purchases(r, alpha, theta[2], b, t)
 
@@ -96,7 +131,11 @@ def _bg_purchases(
 
 
 def _pareto_purchases(
-    r: Floats | float, alpha: Floats | float, s: float, beta: Floats | float, t: Floats | float
+    r: Floats | float,
+    alpha: Floats | float,
+    s: float,
+    beta: Floats | float,
+    t: Floats | float,
 ) -> Floats:
     if abs(s - 1) < 1e-9:
         s = 1 + 1e-9
@@ -104,12 +143,12 @@ def _pareto_purchases(
     return np.asarray(r * beta / (alpha * (s - 1)) * lived, np.float64)
 
 
-def _pareto(theta: Floats, h: Histories) -> tuple[Floats, Floats]:
-    r, alpha, s, beta = theta
+def _pareto(r: float, alpha: Floats, s: float, beta: Floats, h: Histories) -> tuple[Floats, Floats]:
     k = r + s + h.x
     start = gammaln(r + h.x) - gammaln(r) + r * np.log(alpha) + s * np.log(beta)
     alive = start - (r + h.x) * np.log(alpha + h.age) - s * np.log(beta + h.age)
-    top, second = (alpha, s + 1) if alpha >= beta else (beta, r + h.x)
+    top = np.maximum(alpha, beta)
+    second = np.where(alpha >= beta, s + 1, r + h.x)
 
     def term(at: Floats) -> Floats:
         # hyp2f1(k, m; k+1; z) = (1-z)^(1-m) hyp2f1(1, k+1-m; k+1; z), which cannot overflow

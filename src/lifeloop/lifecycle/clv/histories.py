@@ -28,6 +28,10 @@ class Histories:
         Time from the first purchase to the day of reading, at least ``t_x``.
     unit : str
         ``day``, ``week`` or ``month``.
+    z : array [N, Q], optional
+        Covariates that do not change with time, finite, for the model that reads them.
+    z_names : tuple of str
+        Their Q names.
 
     Raises
     ------
@@ -39,6 +43,8 @@ class Histories:
     t_x: Floats
     age: Floats
     unit: str
+    z: Floats | None = None
+    z_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the contract of the three columns."""
@@ -63,14 +69,51 @@ class Histories:
         ]
         if broken:
             raise InputError("purchase histories cannot be used", got="; ".join(broken))
+        if self.z is not None:
+            self._check_covariates(self.z)
+
+    def covariates(self) -> Floats:
+        """Return ``z`` [N, Q].
+
+        Raises
+        ------
+        InputError
+            These histories have none.
+        """
+        if self.z is None:
+            raise InputError("this model reads covariates, and these histories have none")
+        return self.z
+
+    def rows(self, at: "slice | NDArray[np.int64]") -> "Histories":
+        """Return some of the customers."""
+        z = None if self.z is None else self.z[at]
+        return Histories(self.x[at], self.t_x[at], self.age[at], self.unit, z, self.z_names)
+
+    def distinct(self) -> tuple["Histories", NDArray[np.int64]]:
+        """Return the distinct histories and which of them each customer has, [N]."""
+        keys = np.column_stack([self.x, self.t_x, self.age, *([] if self.z is None else [self.z])])
+        _, at, which = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+        return self.rows(at), np.asarray(which.ravel(), np.int64)
 
     def collapsed(self) -> tuple["Histories", Floats]:
         """Return the distinct histories and how many customers share each."""
-        distinct, counts = np.unique(
-            np.column_stack([self.x, self.t_x, self.age]), axis=0, return_counts=True
-        )  # [K, 3], [K]
-        x, t_x, age = distinct.T.copy()
-        return Histories(x, t_x, age, self.unit), counts.astype(np.float64)
+        rows, which = self.distinct()  # [K], [N]
+        return rows, np.bincount(which).astype(np.float64)
+
+    def _check_covariates(self, z: Floats) -> None:
+        if z.shape != (len(self.x), len(self.z_names)):
+            raise InputError(
+                "covariates need one row per customer and one name per column",
+                got=(z.shape, self.z_names),
+                allowed=f"{len(self.x)} rows",
+            )
+        holes = ~np.isfinite(z)
+        if holes.any():
+            counts = zip(self.z_names, holes.sum(axis=0).tolist(), strict=True)
+            raise InputError(
+                "covariates with missing values", got={name: n for name, n in counts if n},
+                hint="fill them, call them a value of their own, or leave these customers out",
+            )  # fmt: skip
 
 
 def histories_of(days: pl.DataFrame, *, as_of: int, unit: str) -> pl.DataFrame:

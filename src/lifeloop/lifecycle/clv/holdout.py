@@ -7,12 +7,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lifeloop.errors import InputError, Unfit
+from lifeloop.lifecycle.clv.covariates import covariates_of
 from lifeloop.lifecycle.clv.histories import DAYS_PER, Histories, histories_of
 from lifeloop.lifecycle.clv.purchases import NAMES, Name, PurchaseModel, fit_purchases
 
 Floats = NDArray[np.float64]
 
-MODELS: tuple[Name, ...] = ("bg", "mbg", "pareto", "nbd")
+MODELS: tuple[Name, ...] = ("bg", "mbg", "pareto", "nbd", "bgbb", "pareto_cov")
+"""Models that compete; pareto_cov only where customers have covariates."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +35,9 @@ class HoldOut:
     fitted: PurchaseModel
 
 
-def hold_out(days: pl.DataFrame, *, split: int, end: int, unit: str) -> HoldOut:
+def hold_out(
+    days: pl.DataFrame, *, split: int, end: int, unit: str, traits: pl.DataFrame | None = None
+) -> HoldOut:
     """Fit on purchases up to day ``split``, predict those until day ``end``, choose by deviance.
 
     The deviance and not the mean absolute error, because what is predicted is a mean: the absolute
@@ -47,6 +51,8 @@ def hold_out(days: pl.DataFrame, *, split: int, end: int, unit: str) -> HoldOut:
         Last day known to the models and last day judged.
     unit : str
         Time unit of the models.
+    traits : DataFrame, optional
+        See ``covariates_of``.
 
     Raises
     ------
@@ -66,13 +72,13 @@ def hold_out(days: pl.DataFrame, *, split: int, end: int, unit: str) -> HoldOut:
     truth = actual["actual"].fill_null(0).to_numpy().astype(np.float64)  # [N]
     if not truth.any():
         raise Unfit("nobody known bought in the hold-out", got=(split, end))
-    x, t_x, age = (known[name].to_numpy() for name in ("x", "t_x", "age"))
-    h = Histories(x, t_x, age, unit)
+    h = read(known, unit=unit, traits=traits)
+    x, age = h.x, h.age
     span = (end - split) / DAYS_PER[unit]
     said = {"rate": np.divide(x, age, out=np.zeros_like(x), where=age > 0) * span}
     refused: dict[str, str] = {}
     made: dict[str, PurchaseModel] = {}
-    for name in MODELS:
+    for name in competing(h):
         try:
             made[name] = fit_purchases(h, name=name)
             said[name] = made[name].next_purchases(h, t=span)
@@ -104,6 +110,18 @@ def hold_out(days: pl.DataFrame, *, split: int, end: int, unit: str) -> HoldOut:
     schema |= {"reason": pl.String}
     models = pl.DataFrame(rows, schema=schema)
     return HoldOut(models, chosen, deciles_of(judged), judged, made[chosen])
+
+
+def read(table: pl.DataFrame, *, unit: str, traits: pl.DataFrame | None) -> Histories:
+    """Return the rows of ``histories_of`` as the models read them, with covariates if any."""
+    x, t_x, age = (table[name].to_numpy() for name in ("x", "t_x", "age"))
+    z, names = (None, ()) if traits is None else covariates_of(table, traits)
+    return Histories(x, t_x, age, unit, z, names)
+
+
+def competing(h: Histories) -> list[Name]:
+    """Return the models that these histories can be read by."""
+    return [name for name in MODELS if name != "pareto_cov" or h.z is not None]
 
 
 def deviance(truth: Floats, guess: Floats) -> float:

@@ -13,7 +13,7 @@ from lifeloop.errors import InputError, Unfit
 from lifeloop.lifecycle.clv.formulas import expected_next
 from lifeloop.lifecycle.clv.futures import purchases_drawn
 from lifeloop.lifecycle.clv.histories import DAYS_PER, Histories, histories_of
-from lifeloop.lifecycle.clv.holdout import MODELS, HoldOut, hold_out
+from lifeloop.lifecycle.clv.holdout import HoldOut, competing, hold_out, read
 from lifeloop.lifecycle.clv.purchases import PurchaseModel, fit_purchases
 from lifeloop.lifecycle.clv.typical import Spend, spend_of
 
@@ -77,7 +77,12 @@ class Prediction:
 
 
 def predict(
-    days: pl.DataFrame, *, as_of: int, terms: Terms, rng: np.random.Generator
+    days: pl.DataFrame,
+    *,
+    as_of: int,
+    terms: Terms,
+    rng: np.random.Generator,
+    traits: pl.DataFrame | None = None,
 ) -> Prediction:
     """Return the value of every customer over ``terms.horizon_days`` after ``as_of``.
 
@@ -95,6 +100,8 @@ def predict(
         The last day known.
     terms : Terms
         What is asked.
+    traits : DataFrame, optional
+        Attributes of customers (``covariates_of``): Pareto/NBD with covariates competes as well.
 
     Raises
     ------
@@ -104,9 +111,9 @@ def predict(
     known = days.filter(pl.col("day") <= as_of, pl.col("value") > 0)
     if known.is_empty():
         raise Unfit("no purchase has a value above 0", hint="import the value of the order lines")
-    held, level, level_sd = _judged(known, as_of=as_of, horizon_days=terms.horizon_days)
+    held, level, level_sd = _judged(known, as_of, terms.horizon_days, traits)
     table = histories_of(known, as_of=as_of, unit=UNIT)
-    h = histories(table)
+    h = read(table, unit=UNIT, traits=traits)
     model = _fitted(h, held)
     daily = known.group_by("user_id", "day").agg(pl.col("value").sum()).sort("user_id", "day")
     spend = spend_of(daily, table["x"].to_numpy(), table["monetary"].to_numpy())
@@ -134,31 +141,26 @@ def predict(
     return Prediction(customers, model, spend, held, level, level_sd, model_sd)
 
 
-def histories(table: pl.DataFrame) -> Histories:
-    """Return the rows of ``histories_of`` as the models read them."""
-    x, t_x, age = (table[name].to_numpy() for name in ("x", "t_x", "age"))
-    return Histories(x, t_x, age, UNIT)
-
-
 def held_days(first: int, as_of: int, horizon_days: int) -> int:
     """Return how many days are held out: the horizon, at most a fifth of the log."""
     return min(horizon_days, (as_of - first) // 5)
 
 
 def _judged(
-    known: pl.DataFrame, *, as_of: int, horizon_days: int
+    known: pl.DataFrame, as_of: int, horizon_days: int, traits: pl.DataFrame | None
 ) -> tuple[HoldOut | None, float, float]:
     first = int(str(known["day"].min()))
     span = held_days(first, as_of, horizon_days)
     if span < LEAST_DAYS:
         return None, 1.0, 0.0
     try:
-        newer = hold_out(known, split=as_of - span, end=as_of, unit=UNIT)
+        newer = hold_out(known, split=as_of - span, end=as_of, unit=UNIT, traits=traits)
     except Unfit:
         return None, 1.0, 0.0
     off = _log_error(newer)
+    then = as_of - span
     try:
-        older = _log_error(hold_out(known, split=as_of - 2 * span, end=as_of - span, unit=UNIT))
+        older = _log_error(hold_out(known, split=then - span, end=then, unit=UNIT, traits=traits))
     except Unfit:
         return newer, 1.0, abs(off)
     if abs(off - older) < abs(off):
@@ -172,11 +174,11 @@ def _log_error(held: HoldOut) -> float:
 
 
 def _fitted(h: Histories, held: HoldOut | None) -> PurchaseModel:
-    names = list(MODELS)
+    names = competing(h)
     if held is not None:
-        usable = held.models.filter(pl.col("model").is_in(MODELS), pl.col("deviance").is_not_null())
-        names = usable.sort("deviance")["model"].to_list()
-        names += [name for name in MODELS if name not in names]
+        usable = held.models.filter(pl.col("model").is_in(names), pl.col("deviance").is_not_null())
+        best = usable.sort("deviance")["model"].to_list()
+        names.sort(key=lambda name: best.index(name) if name in best else len(best))
     made, faults = [], []
     for name in names:
         try:
@@ -219,7 +221,7 @@ def _spread(
     t = terms.horizon_days / DAYS_PER[UNIT]
     for begin in range(0, n, BLOCK):
         at = slice(begin, begin + BLOCK)
-        part = Histories(h.x[at], h.t_x[at], h.age[at], h.unit)
+        part = h.rows(at)
         count = purchases_drawn(model, part, t=t, rng=rng, n=DRAWS)  # [B, D]
         money = _money(spend, part.x, monetary[at], spend.expected[at], count, rng)
         money *= scale[at, None] * terms.margin * level
@@ -251,15 +253,12 @@ def _model_sd(
     # of the total's logarithm; equal histories once, with the spend of all who share one
     if model.estimate.covariance is None:
         return 0.0
-    keys = np.column_stack([h.x, h.t_x, h.age])
-    rows, inverse = np.unique(keys, axis=0, return_inverse=True)
-    shares = np.bincount(inverse.ravel(), weights=weight, minlength=len(rows))
-    x, t_x, age = rows.T.copy()
-    distinct = Histories(x, t_x, age, h.unit)
+    rows, which = h.distinct()
+    shares = np.bincount(which, weights=weight)
     t = terms.horizon_days / DAYS_PER[UNIT]
     totals = np.array(
         [
-            float(shares @ expected_next(model.name, theta, distinct, t))
+            float(shares @ expected_next(model.name, theta, rows, t))
             for theta in model.estimate.draws(rng, n=50)
         ]
     )

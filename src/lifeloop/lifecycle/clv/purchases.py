@@ -1,26 +1,32 @@
 """How many purchases are to come, and who is still a customer: buy-till-you-die models."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lifeloop.errors import InputError, Unfit
-from lifeloop.lifecycle.clv.formulas import expected_next, expected_repeats, p_alive
+from lifeloop.lifecycle.clv.covariates import scaled, unscaled
+from lifeloop.lifecycle.clv.discrete import opportunities
+from lifeloop.lifecycle.clv.formulas import PARETO, expected_next, expected_repeats, p_alive
 from lifeloop.lifecycle.clv.histories import Histories
 from lifeloop.lifecycle.clv.likelihood import Estimate, maximum
 from lifeloop.lifecycle.clv.slopes import with_slopes
 
 Floats = NDArray[np.float64]
-Name = Literal["nbd", "bg", "mbg", "pareto"]
+Name = Literal["nbd", "bg", "mbg", "pareto", "bgbb", "pareto_cov"]
 
 NAMES: dict[str, tuple[str, ...]] = {
     "nbd": ("r", "alpha"),
     "bg": ("r", "alpha", "a", "b"),
     "mbg": ("r", "alpha", "a", "b"),
     "pareto": ("r", "alpha", "s", "beta"),
+    "bgbb": ("alpha", "beta", "gamma", "delta"),
+    "pareto_cov": ("r", "alpha", "s", "beta"),
 }
+"""Models and their parameters; pareto_cov has two effects per covariate besides."""
+
 BUSY = 200
 """Above this many repeats at the 90th percentile a log is of use, not of purchases."""
 
@@ -38,8 +44,11 @@ class PurchaseModel:
         return p_alive(self.name, self.estimate.values, self._same_unit(h))
 
     def repeats(self, t: Floats) -> Floats:
-        """Return the repeat purchases of a new customer in ``t``, same shape."""
-        return expected_repeats(self.name, self.estimate.values, t)
+        """Return the repeat purchases of a new customer in ``t``, same shape.
+
+        With covariates, of one whose covariates are all 0.
+        """
+        return expected_repeats(self.name, self.estimate.values, t, unit=self.unit)
 
     def next_purchases(self, h: Histories, *, t: float) -> Floats:
         """Return the expected purchases of each customer in the next ``t``, [N].
@@ -95,44 +104,62 @@ def fit_purchases(h: Histories, *, name: Name) -> PurchaseModel:
     Raises
     ------
     InputError
-        An unknown model.
+        An unknown model; histories without the covariates that it reads.
     Unfit
         Nobody who bought again, all histories equal, a log of daily use, or no maximum. Each names
         what to use instead.
 
     References
     ----------
-    ehrenberg1959, fader2005bgnbd, batislam2007mbg, fader2005pareto.
+    ehrenberg1959, fader2005bgnbd, batislam2007mbg, fader2005pareto, fader2007covariates,
+    fader2010bgbb.
     """
     if name not in NAMES:
         raise InputError("unknown purchase model", got=name, allowed=", ".join(NAMES))
+    if name == "pareto_cov":
+        read, mean, deviation = scaled(h)
+        found = _fitted(read, name)
+        return PurchaseModel(name, h.unit, unscaled(found, mean, deviation))
+    return PurchaseModel(name, h.unit, _fitted(replace(h, z=None, z_names=()), name))
+
+
+def _fitted(h: Histories, name: Name) -> Estimate:
     rows, weight = h.collapsed()
-    _refuse(h, rows)
+    _refuse(h, rows, name)
 
     def log_likelihood(theta: Floats) -> tuple[float, Floats]:
         with np.errstate(all="ignore"):  # far from the maximum; the result is checked
             values, slopes = with_slopes(name, theta, rows)
             return float(weight @ values), np.asarray(weight @ slopes, np.float64)
 
-    scale = float(np.average(h.age))
-    starts = [[1.0, scale / 2, 1.0, 1.0], [0.3, scale / 5, 0.8, 2.5]]
-    if name == "pareto":
-        starts = [[1.0, scale / 2, 1.0, scale / 2], [0.5, scale / 3, 0.5, scale / 4]]
-    if name == "nbd":
-        starts = [[1.0, scale / 2]]
-    found = maximum(
+    effects = [f"{what}.{z}" for what in ("buys", "leaves") for z in h.z_names]
+    return maximum(
         log_likelihood,
-        names=NAMES[name],
-        starts=starts,
+        names=(*NAMES[name], *effects),
+        starts=[[*start, *[0.0] * len(effects)] for start in _starts(name, h)],
         n=len(h.x),
         model=f"{name} model",
+        free=len(effects),
         hint="where nobody seems to leave use the nbd model; else a longer period, or customers "
         "who bought again",
     )
-    return PurchaseModel(name, h.unit, found)
 
 
-def _refuse(h: Histories, rows: Histories) -> None:
+def _starts(name: Name, h: Histories) -> list[list[float]]:
+    scale = float(np.average(h.age))
+    if name == "nbd":
+        return [[1.0, scale / 2]]
+    if name in PARETO:
+        return [[1.0, scale / 2, 1.0, scale / 2], [0.5, scale / 3, 0.5, scale / 4]]
+    if name == "bgbb":
+        _, last, n = opportunities(h)
+        daily = float(np.clip(h.x.sum() / max(last.sum(), 1), 1e-4, 0.95))
+        days = float(np.average(n))
+        return [[1.0, (1 - daily) / daily, 1.0, days], [0.5, 0.5 / daily, 0.5, days / 4]]
+    return [[1.0, scale / 2, 1.0, 1.0], [0.3, scale / 5, 0.8, 2.5]]
+
+
+def _refuse(h: Histories, rows: Histories, name: Name) -> None:
     if not (h.x > 0).any():
         raise Unfit(
             "nobody bought twice, so leaving cannot be told from waiting",
@@ -146,9 +173,9 @@ def _refuse(h: Histories, rows: Histories) -> None:
             hint="use the common rate x / age",
         )
     busy = float(np.quantile(h.x, 0.9))
-    if busy > BUSY:
+    if busy > BUSY and name != "bgbb":
         raise Unfit(
             "this is a log of use, not of purchases: the model assumes a few dozen at most",
             got=f"a tenth of the users have more than {busy:.0f} repeats",
-            hint="use the activity states and their forecast, or count weeks instead of days",
+            hint="use the bgbb model, which takes days as opportunities, or the activity states",
         )

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma, expit, gammaln
 
-from lifeloop.lifecycle.clv.formulas import alive_and_gone
+from lifeloop.lifecycle.clv import discrete
+from lifeloop.lifecycle.clv.formulas import alive_and_gone, pareto_terms
 from lifeloop.lifecycle.clv.histories import Histories
 
 Floats = NDArray[np.float64]
@@ -23,14 +24,17 @@ def with_slopes(name: str, theta: Floats, h: Histories) -> tuple[Floats, Floats]
 
     References
     ----------
-    fader2005bgnbd, equation 6; batislam2007mbg, equation 5; fader2005pareto, equation 12.
+    fader2005bgnbd, equation 6; batislam2007mbg, equation 5; fader2005pareto, equation 12;
+    fader2007covariates, section 2; fader2010bgbb, equation 5.
     """
     if name == "nbd":
         return _nbd(theta, h)
+    if name == "bgbb":
+        return _mixed(*discrete.with_slopes(theta, h))
     if name == "pareto":
-        r, alpha, s, beta = theta
-        value, slopes = pareto(r, np.full(len(h.x), alpha), s, np.full(len(h.x), beta), h)
-        return value, slopes
+        return pareto(*pareto_terms(name, theta, h), h)
+    if name == "pareto_cov":
+        return _with_covariates(theta, h)
     r, alpha, a, b = theta
     alive, gone = alive_and_gone(name, theta, h)
     modified = float(name == "mbg")
@@ -113,6 +117,21 @@ def pareto(r: float, alpha: Floats, s: float, beta: Floats, h: Histories) -> tup
         axis=1,
     )  # [N, 4]
     return _mixed(alive, gone, d_alive, d_gone)
+
+
+def _with_covariates(theta: Floats, h: Histories) -> tuple[Floats, Floats]:
+    r, alpha, s, beta = pareto_terms("pareto_cov", theta, h)
+    value, own = pareto(r, alpha, s, beta, h)  # [N], [N, 4]
+    z = h.covariates()  # [N, Q]
+    # α_i = α exp(-g'z): d/dα = α_i/α, d/dg = -α_i z; the same of β
+    d_alpha, d_beta = own[:, 1] * alpha, own[:, 3] * beta
+    slopes = np.column_stack(
+        [
+            own[:, 0], d_alpha / theta[1], own[:, 2], d_beta / theta[3],
+            -d_alpha[:, None] * z, -d_beta[:, None] * z,
+        ]
+    )  # fmt: skip
+    return value, slopes  # [N, 4 + 2 Q]
 
 
 def _nbd(theta: Floats, h: Histories) -> tuple[Floats, Floats]:
