@@ -1,5 +1,7 @@
 """The blend: what it learns, what it says, and that nothing is mixed up."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -41,6 +43,23 @@ def test_too_little_data_is_said_and_answered_by_equal_reciprocal_ranks() -> Non
     assert blend.rule == "rrf"
     assert blend.weights.tolist() == [1.0, 1.0, 1.0]
     assert "needed to learn weights" in blend.notes[0]
+
+
+def test_where_hardly_anyone_is_left_their_last_events_teach() -> None:
+    world = checkerboard()
+    # everyone's events lie long before the last day, on which one person comes twice
+    data = world.data
+    t_us = np.minimum(data.t_us, 0) + np.arange(len(data.t_us), dtype=np.int64) * 1_000
+    t_us[data.user_ix == 0] += 10**12
+    at = replace(data, t_us=t_us, as_of_us=int(t_us.max()) + 1)
+    late = hold_out(
+        at, horizon="time", share=0.02, repeats=False, max_queries=99, rng=np.random.default_rng(0)
+    )
+    assert len(late.queries) < 50
+    blend = Blend(parts=PARTS, share=0.02).fit(at, rng=np.random.default_rng(0))
+    assert blend.rule == "linear"
+    assert dict(zip((p.name for p in blend.parts), blend.weights, strict=True))["ease"] > 0
+    assert any("last event of each" in note for note in blend.notes)
 
 
 def test_reciprocal_ranks_by_hand() -> None:

@@ -70,10 +70,12 @@ class Blend:
         """Cut validation slices from the training data, newest first; see ``hold_out``.
 
         One slice of time holds the fashion of its weeks. Where it also holds few people, earlier
-        ones are cut as well, each from what lies before the one after it.
+        ones are cut as well, each from what lies before the one after it. Where it holds too few
+        to learn from (most people left long ago), each person's last event is held out instead.
         """
         most = self._at_most(data) if most is None else most
         cuts: list[Holdout] = []
+        whole = data
         for split_rng in rng.spawn(1 if self.horizon == "last" else self.cuts):
             inner = hold_out(
                 data,
@@ -92,6 +94,18 @@ class Blend:
             few = len(cuts[0].queries) < self.min_queries
             if few or sum(len(cut.queries) for cut in cuts) >= self.max_queries:
                 break
+        if self.horizon != "last" and len(cuts[0].queries) < self.min_queries:
+            ended = hold_out(
+                whole,
+                horizon="last",
+                share=self.share,
+                repeats=self.repeats,
+                max_queries=most,
+                last=last,
+                rng=rng.spawn(1)[0],
+            )
+            if len(ended.queries) >= self.min_queries:
+                return (ended,)
         return tuple(cuts)
 
     def learn(self, cuts: tuple[Holdout, ...], *, rng: np.random.Generator) -> "Learned":
@@ -145,7 +159,8 @@ class Blend:
                 weights = learn_weights(table)
                 told = ", ".join(f"{n} {w:.3f}" for n, w in zip(names, weights, strict=True))
                 notes.append(
-                    f"weights learned on {n_queries} people ({self.horizon}): {told}; "
+                    f"weights learned on {n_queries} {_asked(self.horizon, cuts[0].horizon)}: "
+                    f"{told}; "
                     f"NDCG@10 {ndcg_at_10(table, weights):.4f} on the validation candidates"
                 )
         learned = Learned(
@@ -252,6 +267,12 @@ class Learned:
     weights: Double  # [P]
     notes: tuple[str, ...]
     fitted: tuple[tuple[FittedRetriever, ...], ...]  # per cut [P]; empty: too little to learn from
+
+
+def _asked(wanted: Horizon, used: Horizon) -> str:
+    if wanted == used:
+        return f"people ({used})"
+    return f"people (last event of each: too few have both a past and a later event by {wanted})"
 
 
 def _best_half_life(

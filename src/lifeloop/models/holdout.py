@@ -23,6 +23,7 @@ class Holdout:
     target_indptr: Long  # [B+1]
     targets: Int  # [T] item indices, distinct within a query
     user_ix: Int  # [B] whose query it is
+    horizon: Horizon = "time"
 
     def targets_of(self, b: int) -> Int:
         """Return what query b did next."""
@@ -95,6 +96,7 @@ def hold_out(
         ),
         targets=targets.astype(np.int32),
         user_ix=users.astype(np.int32),
+        horizon=horizon,
     )
 
 
@@ -138,6 +140,7 @@ def _steps(
         target_indptr=np.arange(len(asked) + 1, dtype=np.int64),
         targets=data.item_ix[asked],
         user_ix=data.user_ix[asked],
+        horizon="last",
     )
 
 
