@@ -7,7 +7,7 @@ import polars as pl
 
 from lifeloop.lifecycle.coverage import covered, covering, stretch, with_neighbours
 from lifeloop.lifecycle.frame import Events, Lazy, collect
-from lifeloop.lifecycle.options import Options, View, opened
+from lifeloop.lifecycle.options import SMALL_CELL, Options, View, opened
 from lifeloop.lifecycle.rates import with_rate
 from lifeloop.lifecycle.tables import finished, members_of, on_grid
 
@@ -94,7 +94,8 @@ def active_day_histogram(
     Returns
     -------
     polars.DataFrame
-        (``by``,) active_days (1 to 30, all there), n, share, share_low, share_high, reason.
+        (``by``,) active_days (1 to 30, all there), n, share, share_low, share_high,
+        reason(, small: the segment has few users).
     """
     view = opened(events, options)
     last = -1 if view.empty else min(view.last_day(view.last), view.log.last_day)
@@ -116,6 +117,8 @@ def active_day_histogram(
         name="share",
         reason="nobody was active in the last 30 days",
     )
+    if view.by:
+        table = table.with_columns(small=pl.col("users") < SMALL_CELL)
     return table.drop("users")
 
 

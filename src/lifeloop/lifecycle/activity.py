@@ -11,7 +11,7 @@ from lifeloop.lifecycle.coverage import covered, covering, stretch, with_neighbo
 from lifeloop.lifecycle.frame import Events, Lazy, collect
 from lifeloop.lifecycle.options import Options, View, opened
 from lifeloop.lifecycle.rates import with_rate
-from lifeloop.lifecycle.tables import counted, members_of
+from lifeloop.lifecycle.tables import counted, finished, members_of
 
 STATES = (
     "new",
@@ -87,7 +87,7 @@ def return_rates(
     -------
     polars.DataFrame
         (``by``,) period, measure ("curr", …), n, returned, value, value_low, value_high, reason,
-        partial (the day after the period is not complete).
+        partial (the day after the period is not complete)(, small).
     """
     view = opened(events, options)
     days = view.with_period(_with_state(view)).with_columns(
@@ -106,18 +106,9 @@ def return_rates(
     table = with_rate(table, hits="returned", name="value", reason="no users in this state")
     newest = view.last_complete_day
     ends = [view.last_day(p) + 1 > newest for p in table["ix"].to_list()]
-    return table.with_columns(partial=pl.Series(ends, dtype=pl.Boolean)).select(
-        *view.by,
-        "period",
-        "measure",
-        "n",
-        "returned",
-        "value",
-        "value_low",
-        "value_high",
-        "reason",
-        "partial",
-    )
+    table = table.with_columns(partial=pl.Series(ends, dtype=pl.Boolean))
+    values = ["measure", "n", "returned", "value", "value_low", "value_high", "reason"]
+    return finished(view, table, values, users=pl.col("n"))
 
 
 def _returners(view: View, days: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:

@@ -19,6 +19,7 @@ from lifeloop.lifecycle.tables import finished, on_grid
 from lifeloop.lifecycle.within import within_table
 
 MONEY = ("gross", "given_back", "net", "refunds_paid", "unmatched_amount")
+NOBODY = "nobody whose window is over"
 COUNTS = ("orders", "buyers", "valued_orders", "refunded_orders", "unmatched_refunds")
 
 
@@ -50,7 +51,9 @@ def orders(
     repeat_within_days : int
         W of the repeat rate.
     members : bool
-        Return the orders behind the counts: period, user_id, order_id, net, counted.
+        Return the orders and refunds behind the cells: period, user_id, order_id, what (order,
+        refunded_order; refund, on its own day; unmatched_refund, one of those once more), net,
+        repeat (on a buyer's first order: converted, not_converted, waiting).
     **options
         See ``Options``.
 
@@ -80,7 +83,7 @@ def orders(
         nw.col("period") >= view.first, nw.col("period") <= view.last
     )
     if members:
-        return _members(view, table)
+        return _members(view, table, every, (bought, back), repeat_within_days)
     cells = _order_cells(view, table)
     for extra in _refund_cells(view, bought, back):
         cells = cells.join(extra, on=[*view.by, "period"], how="full", coalesce=True)
@@ -140,15 +143,17 @@ def _refund_cells(view: View, bought: Sequence[str], back: Sequence[str]) -> lis
     lines = order_lines(view.log, bought, back).filter(nw.col("refund") == 1)
     days = lines.group_by(*view.by, "day").agg(net=nw.col("net").sum())
     paid = view.with_period(days).group_by(*keys).agg(refunds_paid=-nw.col("net").sum())
-    lost = view.with_period(unmatched_refunds(view, bought, back))
+    by_day = unmatched_refunds(view, bought, back).group_by(*view.by, "day")
+    lost = view.with_period(by_day.agg(refunds=nw.len(), net=nw.col("net").sum()))
     lost = lost.group_by(*keys).agg(
-        unmatched_refunds=nw.col("refunds").sum(), unmatched_amount=nw.col("amount").sum()
+        unmatched_refunds=nw.col("refunds").sum(), unmatched_amount=-nw.col("net").sum()
     )
     window = (pl.col("period") >= view.first) & (pl.col("period") <= view.last)
     return [collect(frame).filter(window) for frame in (paid, lost)]
 
 
-def _repeat(view: View, every: Lazy, days: int) -> pl.DataFrame:
+def _first_orders(view: View, every: Lazy) -> Lazy:
+    # Each buyer's first order day, and the next: user_id, by, day, done.
     standing = every.filter(nw.col("stands"))
     order_days = standing.group_by("user_id", *view.by, "day").agg()
     in_order: dict[str, Any] = {"order_by": "day"}
@@ -156,12 +161,14 @@ def _repeat(view: View, every: Lazy, days: int) -> pl.DataFrame:
         done=nw.col("day").shift(-1).over("user_id", **in_order),
         first=nw.col("day").min().over("user_id"),
     )
-    buyers = second.filter(
+    return second.filter(
         nw.col("day") == nw.col("first"), nw.col("day") >= view.first_new_day
     ).drop("first")
-    table = within_table(
-        view, buyers, within_days=days, members=False, reason="nobody whose window is over"
-    )
+
+
+def _repeat(view: View, every: Lazy, days: int) -> pl.DataFrame:
+    buyers = _first_orders(view, every)
+    table = within_table(view, buyers, within_days=days, members=False, reason=NOBODY)
     return table.select(
         *view.by,
         "period",
@@ -175,15 +182,30 @@ def _repeat(view: View, every: Lazy, days: int) -> pl.DataFrame:
     )
 
 
-def _members(view: View, table: Lazy) -> pl.DataFrame:
-    rows = collect(table).rename({"period": "ix"})
-    dated = rows.join(view.periods(), on="ix", how="inner")
+def _members(
+    view: View, table: Lazy, every: Lazy, kinds: tuple[Sequence[str], Sequence[str]], days: int
+) -> pl.DataFrame:
+    columns = ["user_id", *view.by, "order_id", "period", "net"]
+    place = ["day", "order_id", "order_key"]
+    orders = collect(table).sort("user_id", *place)
+    what = pl.when("stands").then(pl.lit("order")).otherwise(pl.lit("refunded_order"))
+    told = within_table(
+        view, _first_orders(view, every), within_days=days, members=True, reason=NOBODY
+    )
+    buying = orders.filter("stands").unique("user_id", keep="first", maintain_order=True)
+    first = buying.select("user_id", *place[1:]).join(
+        told.select("user_id", repeat="status"), on="user_id", how="inner"
+    )
+    orders = orders.join(first, on=["user_id", *place[1:]], how="left", nulls_equal=True)
+    given = order_lines(view.log, *kinds).filter(nw.col("refund") == 1)
+    rows = [orders.select(*columns, "repeat", what=what)]
+    for name, lines in (("refund", given), ("unmatched_refund", unmatched_refunds(view, *kinds))):
+        found = collect(view.with_period(lines).select(columns))
+        none = pl.lit(None, dtype=pl.String)
+        rows.append(found.with_columns(repeat=none, what=pl.lit(name)))
+    both = pl.concat(rows).rename({"period": "ix"}).join(view.periods(), on="ix", how="inner")
     return (
-        dated.with_columns(
-            net=pl.col("net") / MICRO,
-            counted=pl.col("stands"),
-        )
-        .select(*view.by, "period", "user_id", "order_id", "net", "counted", "order_key")
-        .sort(*view.by, "period", "user_id", "order_id", "order_key")
-        .drop("order_key")
+        both.with_columns(net=pl.col("net") / MICRO)
+        .select(*view.by, "period", "user_id", "order_id", "what", "net", "repeat")
+        .sort(*view.by, "period", "user_id", "order_id", "what", "net", "repeat")
     )

@@ -102,15 +102,19 @@ def order_table(view: View, orders: Sequence[str], refunds: Sequence[str]) -> La
 
 
 def unmatched_refunds(view: View, orders: Sequence[str], refunds: Sequence[str]) -> Lazy:
-    """Return the days with refunds that name no order of the log: ``by``, day, refunds, amount."""
+    """Return the refunds that name no order of the log: user_id, ``by``, order_id, day, net.
+
+    One without an ``order_id`` belongs to the order without one at the same instant, if any.
+    """
     lines = order_lines(view.log, orders, refunds)
-    bought = lines.filter(nw.col("paid") == 1).group_by("user_id", "order_id").agg()
-    back = lines.filter(nw.col("refund") == 1)
-    return (
-        back.join(bought, on=["user_id", "order_id"], how="anti")
-        .group_by(*view.by, "day")
-        .agg(refunds=nw.len(), amount=-nw.col("net").sum())
-    )
+    bought, back = lines.filter(nw.col("paid") == 1), lines.filter(nw.col("refund") == 1)
+    parts = []
+    for key, named in (("order_id", True), ("order_key", False)):
+        asked = back.filter(nw.col("order_id").is_null() != named)
+        known = bought.group_by("user_id", key).agg()
+        lost = asked.join(known, on=["user_id", key], how="anti")
+        parts.append(lost.select("user_id", *view.by, "order_id", "day", "net"))
+    return nw.concat(parts)
 
 
 def first_order_days(view: View, orders: Sequence[str], refunds: Sequence[str]) -> Lazy:

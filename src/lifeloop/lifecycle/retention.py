@@ -58,8 +58,8 @@ def retention(
     max_offset : int, optional
         Largest offset for the other kinds; default: as far as the window goes.
     members : bool
-        Return the users behind every cell instead: cohort, offset(, offset_to), user_id (offset 0
-        of ``nday`` are the cohort itself).
+        Return the users behind every cell instead: cohort, offset(, offset_to), user_id. The
+        cohort itself is at offset 0; with brackets, at an offset of null.
     **options
         See ``Options``. Cohorts run from ``start`` to ``end``, offsets up to ``end``.
 
@@ -83,7 +83,7 @@ def retention(
     view = opened(events, options)
     base = _cohorts(view, ask)
     if members:
-        return _members(view, _retained(view, base, ask), ask)
+        return _members(view, _rows(view, base, ask), ask)
     sizes, cells = _sizes_and_cells(view, base, ask)
     grid = _grid(view, sizes, ask)
     keys = [*view.by, "cohort"]
@@ -112,12 +112,14 @@ def retention_curve(
     events, kind, cohort, brackets, max_offset, **options
         As in ``retention``.
     members : bool
-        Return the users behind the complete cells: offset(, offset_to), cohort, user_id.
+        Return the users retained in the complete cells: offset(, offset_to), cohort, user_id. The
+        cohorts themselves are among the members of ``retention``.
 
     Returns
     -------
     polars.DataFrame
-        (``by``,) offset(, offset_to), cohorts, n, retained, rate, rate_low, rate_high, reason.
+        (``by``,) offset(, offset_to), cohorts, n, retained, rate, rate_low, rate_high, reason,
+        small.
     """
     ask: dict[str, Any] = {
         "kind": kind,
@@ -144,7 +146,8 @@ def retention_curve(
         pl.col("n").filter(full).sum(),
         pl.col("retained").filter(full).sum(),
     )
-    return with_rate(pooled, hits="retained", reason="no complete cohort").sort(keys)
+    curve = with_rate(pooled, hits="retained", reason="no complete cohort")
+    return curve.with_columns(small=pl.col("n") < SMALL_CELL).sort(keys)
 
 
 def _asked(
@@ -204,14 +207,20 @@ def _retained(view: View, base: Lazy, ask: _Ask) -> Lazy:
     return newest.with_columns(offset=nw.min_horizontal(nw.col("offset"), reach))
 
 
+def _rows(view: View, base: Lazy, ask: _Ask) -> Lazy:
+    # ``_retained``, and where offset 0 is not asked for, the cohort itself at offset -1.
+    rows = _retained(view, base, ask)
+    if ask.kind != "bracket":
+        return rows
+    begun = base.filter(nw.col("period") == nw.col("cohort"))
+    begun = begun.select("user_id", *view.by, "cohort")
+    return nw.concat([rows, begun.with_columns(offset=nw.lit(-1).cast(nw.Int64))])
+
+
 def _sizes_and_cells(view: View, base: Lazy, ask: _Ask) -> tuple[pl.DataFrame, pl.DataFrame]:
     # The sizes come out of the same pass over the events as the cells.
     keys = [*view.by, "cohort"]
-    rows = _retained(view, base, ask)
-    if ask.kind == "bracket":
-        begun = base.filter(nw.col("period") == nw.col("cohort"))
-        begun = begun.select("user_id", *keys).with_columns(offset=nw.lit(-1).cast(nw.Int64))
-        rows = nw.concat([rows, begun])
+    rows = _rows(view, base, ask)
     counts = collect(rows.group_by(*keys, "offset").agg(retained=nw.len()))
     if ask.kind == "unbounded":  # one row per user: at the last offset that saw them
         sizes = counts.group_by(keys).agg(n=pl.col("retained").sum())
@@ -269,10 +278,11 @@ def _members(view: View, rows: Lazy, ask: _Ask) -> pl.DataFrame:
     if ask.kind == "bracket":
         begins: list[Any] = [a for a, _ in ask.brackets]
         ends: list[Any] = [b for _, b in ask.brackets]
+        which = pl.when(pl.col("offset") >= 0).then("offset")
         table = table.with_columns(
-            offset=pl.Series(begins, dtype=pl.Int64).gather(table["offset"]),
-            offset_to=pl.Series(ends, dtype=pl.Int64).gather(table["offset"]),
-        )
+            offset=which.replace_strict(dict(enumerate(begins)), default=None),
+            offset_to=which.replace_strict(dict(enumerate(ends)), default=None),
+        ).cast({"offset": pl.Int64, "offset_to": pl.Int64})
     span = ["offset", "offset_to"] if ask.kind == "bracket" else ["offset"]
     keys = [*view.by, "cohort", *span, "user_id"]
     return table.with_columns(cohort=view.dates(table["cohort"])).select(keys).sort(keys)

@@ -47,6 +47,7 @@ def stages(
     *,
     definitions: StageDefinitions,
     predictions: IntoFrame | None = None,
+    members: bool = False,
     **options: Unpack[Options],
 ) -> pl.DataFrame:
     """Return one row per user: the stage on the local day of the last instant before ``as_of``.
@@ -69,6 +70,8 @@ def stages(
         What joins, activates, converts, and the thresholds.
     predictions : frame, optional
         Monthly ``predicted_value`` and ``p_alive`` per user: see ``predictions.predicted``.
+    members : bool
+        No effect: the table is one row per user already.
     **options
         See ``Options``. The day shown is that of ``as_of``, or ``end`` where that is earlier.
         ``start`` and ``grain`` have no effect; ``passive`` and ``burn_in_days`` are those of
@@ -90,6 +93,7 @@ def stages(
     ----------
     spec/lifecycle.md, section 2.
     """
+    del members
     options = {**options, "grain": "day", "burn_in_days": definitions.burn_in_days}
     view = opened(events, ended(options))
     log = view.log

@@ -43,7 +43,8 @@ def observed_ltv(
         A user joins the cohort of the first active period, or of the first net-positive order.
         Who joined in the burn-in is in none.
     members : bool
-        Return cohort, age, user_id, value (cumulative) of the users with money instead.
+        Return cohort, age, user_id, value (cumulative) instead: everybody of the cohort at age 0,
+        and at each later age those whose value changed.
     **options
         See ``Options``; with ``grain="day"`` ages are days.
 
@@ -72,7 +73,7 @@ def observed_ltv(
     )
     earned = earned.with_columns(age=nw.col("period") - nw.col("cohort"))
     if members:
-        return _earners(view, earned, margin)
+        return _earners(view, people, earned, margin)
     keys = [*view.by, "cohort"]
     sizes = collect(people.group_by(*keys).agg(n=nw.len()))
     cells = collect(earned.group_by(*keys, "age").agg(net=nw.col("net").sum()))
@@ -111,9 +112,13 @@ def _ltv(view: View, sizes: pl.DataFrame, cells: pl.DataFrame, margin: float) ->
     return table.select(*keys, "age", "n", "value", "ltv", "reason", "partial", "small")
 
 
-def _earners(view: View, earned: Lazy, margin: float) -> pl.DataFrame:
+def _earners(view: View, people: Lazy, earned: Lazy, margin: float) -> pl.DataFrame:
     keys = [*view.by, "cohort", "user_id"]
-    rows = collect(earned).sort(*keys, "age")
+    start = pl.lit(0, dtype=pl.Int64)
+    entered = collect(people).select(*keys, age=start, net=start)
+    money = collect(earned).select(*keys, "age", "net")
+    rows = pl.concat([entered, money]).group_by(*keys, "age").agg(pl.col("net").sum())
+    rows = rows.sort(*keys, "age")
     return rows.with_columns(
         cohort=view.dates(rows["cohort"]),
         value=pl.col("net").cum_sum().over(keys) / MICRO * margin,

@@ -42,7 +42,8 @@ def satisfaction(
     csat_types, nps_types : sequence of str
         Event types that are answers on either scale.
     members : bool
-        Return period, answer (satisfied, unsatisfied, promoter, passive, detractor), user_id.
+        Return period, answer (satisfied, unsatisfied, promoter, passive, detractor, refused),
+        user_id; who was refused twice in a period is there twice.
     **options
         See ``Options``.
 
@@ -64,7 +65,8 @@ def satisfaction(
     voices = nw.concat([_voices(view, types, scale) for scale, types in kinds.items()])
     if members:
         rows = covering(view, voices).rename({"label": "answer"})
-        return members_of(view, rows, label="answer")
+        wrong = collect(_all_refused(view, kinds)).with_columns(answer=pl.lit("refused"))
+        return members_of(view, pl.concat([rows, wrong.select(rows.columns)]), label="answer")
     cells = (
         covered(view, voices)
         .group_by(*view.by, "period")
@@ -73,7 +75,7 @@ def satisfaction(
             for name in ("satisfied", "unsatisfied", "promoter", "passive", "detractor")
         )
     )
-    bad = view.with_period(nw.concat([_refused(view, t, s) for s, t in kinds.items()]))
+    bad = _all_refused(view, kinds)
     refused = collect(bad.group_by(*view.by, "period").agg(refused=nw.len()))
     cells = cells.join(refused, on=[*view.by, "period"], how="full", coalesce=True)
     table = on_grid(view, cells).with_columns(
@@ -179,9 +181,14 @@ def _answers(view: View, types: tuple[str, ...], scale: str) -> tuple[Lazy, nw.E
     return asked, (whole & (rating >= low) & (rating <= high)).fill_null(value=False)
 
 
-def _refused(view: View, types: tuple[str, ...], scale: str) -> Lazy:
-    asked, good = _answers(view, types, scale)
-    return distinct(asked.filter(~good), view.log.columns).select(*view.by, "day")
+def _all_refused(view: View, kinds: dict[str, tuple[str, ...]]) -> Lazy:
+    # The answers that are none: user_id, by, period.
+    parts = []
+    for scale, types in kinds.items():
+        asked, good = _answers(view, types, scale)
+        bad = distinct(asked.filter(~good), view.log.columns)
+        parts.append(bad.select("user_id", *view.by, "day"))
+    return view.with_period(nw.concat(parts)).select("user_id", *view.by, "period")
 
 
 def _voices(view: View, types: tuple[str, ...], scale: str) -> Lazy:
