@@ -119,6 +119,15 @@ def test_an_empty_period_has_no_rate_and_says_why(name: str) -> None:
     assert table["rate"].null_count() == table["reason"].count() == table.height
 
 
+def test_a_refund_without_an_order_id_belongs_to_the_order_of_its_instant() -> None:
+    events = visits(["a", "a", "a"], [5, 5, DAY_US]).with_columns(
+        type=pl.Series(["purchase", "refund", "refund"]), value=pl.Series([10.0, 4.0, 1.0])
+    )
+    (first, second) = lc.orders(events).rows(named=True)
+    assert (first["net"], first["given_back"], first["unmatched_refunds"]) == (6.0, 4.0, 0)
+    assert (second["unmatched_refunds"], second["unmatched_amount"]) == (1, 1.0)
+
+
 @pytest.mark.extras
 @pytest.mark.slow
 def test_ten_million_events_of_one_user() -> None:

@@ -322,7 +322,7 @@ def test_a_cohort_is_among_its_members(kind: Any, rows: list[Row], options: dict
 
 def test_the_log_of_the_laws_has_what_every_function_counts() -> None:
     rows: list[Row] = [
-        (u, d, 720, kind, 0, 9.99, 5.0, (u + 1) % 6, False)
+        (u, d, 720, kind, 0, 1.0 if kind == "refund" else 9.99, 5.0, (u + 1) % 6, False)
         for u in range(6)
         for d in range(0, LAST, 7)
         for kind in TYPES

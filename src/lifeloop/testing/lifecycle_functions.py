@@ -88,7 +88,10 @@ def log_of(rows: Sequence[Row]) -> pl.DataFrame:
         },
         schema={
             **dict.fromkeys(("event_id", "user_id", "type", "item_id"), pl.String),
-            "seq": pl.Int64, "t_us": pl.Int64, "value": pl.Float64, "rating": pl.Float64,
+            "seq": pl.Int64,
+            "t_us": pl.Int64,
+            "value": pl.Float64,
+            "rating": pl.Float64,
             **dict.fromkeys(("order_id", "referrer_id", "channel"), pl.String),
             "is_bot": pl.Boolean,
         },
