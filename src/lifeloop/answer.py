@@ -28,7 +28,7 @@ from lifeloop.models import RankedScored, Scored, queries
 from lifeloop.models.retrieve.popularity import FittedPopularity
 from lifeloop.models.retrieve.topk import NO_HISTORY
 from lifeloop.policy import Combined, choose, say_shortfall
-from lifeloop.request import Asked, Request, unused
+from lifeloop.request import Asked, Request, meant, unused
 
 NAMEABLE = 3
 """Strongest events per item whose titles are read; a reason names two items at most."""
@@ -193,6 +193,7 @@ def answered(
     *,
     k: int,
     asked: Asked,
+    scenario: Scenario,
     logged: bool = True,
 ) -> Recommendations:
     """Return the whole answer, with what is missing said.
@@ -212,7 +213,8 @@ def answered(
         shortfall=short,
         logged=logged,
         level=decision.level,
-        context_unused=unused(decision.context, asked.queries, known=asked.looked_at),
+        context_unused=(unread := unused(decision.context, asked)),
+        context_hints=meant(unread, scenario),
     )
 
 

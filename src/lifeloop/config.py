@@ -122,6 +122,11 @@ class Models(_Strict):
         "none, a model folder, st:NAME, hf:NAME, https://…/v1, or a file of word vectors",
     )
     text: TextEncoding = TextEncoding()
+    context: tuple[str, ...] = Field(
+        ("hour", "weekday", "device", "place", "channel"),
+        description="what of a situation may change a slate: these, or any key of the context of "
+        "events and requests; each counts where it helps on the validation slice",
+    )
     ranker: Literal["linear", "trees"] = Field(
         "linear",
         description="what orders the candidates; trees: LightGBM, where it beats the linear blend "

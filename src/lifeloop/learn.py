@@ -80,6 +80,8 @@ def train(
         content_ix=content_ix,
         as_of_us=moment.as_of_us,
         price=found.items["price"].cast(pl.Float32).fill_null(float("nan")).to_numpy(),
+        kinds=found.kinds,
+        situation=found.situation,
     )
     rng = np.random.default_rng(scenario.models.seed)
     progress("fit the models", 0, None)

@@ -297,9 +297,9 @@ class Lifeloop:
         """Return at most k items for a user (or ``anon:<anonymous id>``), each with its reason.
 
         A user unknown in training is served from their history; one without any history gets a
-        named fallback. ``context`` may hold ``query``, ``interests`` or ``category`` (text) and
-        ``items`` (ids just looked at); what is not used is logged, and named in the answer. The
-        decision is logged, durably, before it is answered.
+        named fallback. ``context`` may hold ``query``, ``interests`` or ``category`` (text),
+        ``items`` (just looked at) and the situation (``models.context``); what is not used is
+        named in the answer. The decision is logged, durably, before it is answered.
 
         ``wishes`` narrows what may be shown; a caller's own candidates (``wishes.only``) were
         not drawn, so that slate has no propensities. ``session`` stands in for the stored
@@ -347,7 +347,8 @@ class Lifeloop:
         rows = answer.recommendations_of(
             model, asked, chosen, items=items, scenario=scenario, stage=place.stage
         )
-        return answer.answered(rows, decision, chosen, may, k=k, asked=asked, logged=logged)
+        given: dict[str, Any] = {"asked": asked, "scenario": scenario, "logged": logged}
+        return answer.answered(rows, decision, chosen, may, k=k, **given)
 
     def _logged(self, decision: Decision) -> bool:
         self.store.log_decision(decision)

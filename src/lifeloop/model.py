@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lifeloop.config import Recommend, Scenario
 from lifeloop.contracts import Bool, Double, Float, Int, Long, Snapshot
+from lifeloop.encoders import PREFIX, situations
 from lifeloop.errors import BundleError
 from lifeloop.events.records import ITEM_SCHEMA
 from lifeloop.models import FittedBlend, FittedRanked, FittedRating, from_parts, to_parts
@@ -30,6 +31,17 @@ class Material:
     interactions: pl.DataFrame
     items: pl.DataFrame
     notes: tuple[str, ...]
+
+    @property
+    def situation(self) -> dict[str, str]:
+        """Field of a situation -> its column in ``interactions``."""
+        own = [name for name in self.interactions.columns if name.startswith(PREFIX)]
+        return {name.removeprefix(PREFIX): name for name in own}
+
+    @property
+    def kinds(self) -> list[str | None]:
+        """Return the narrowest category of each item, None where it has none."""
+        return self.items["categories"].list.last().to_list()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -167,6 +179,10 @@ def material(snapshot: Snapshot, scenario: Scenario) -> Material:
         & pl.col("is_bot").ne_missing(True)
         & ~pl.col("item_id").is_in(no_items)
     )
+    context = situations(
+        events, scenario.models.context, zone=scenario.locale.zone, users=snapshot.users
+    )
+    events = events.hstack(context)
     disliked = pl.col("rating").is_not_null() & (pl.col("rating") < pl.col("rating_from"))
     interactions = events.join(weights, on="type", how="left", maintain_order="left").select(
         "user_id",
@@ -180,6 +196,7 @@ def material(snapshot: Snapshot, scenario: Scenario) -> Material:
         .cast(pl.Float32)
         .alias("weight"),
         "rating",
+        *context.columns,
     )
     known = snapshot.items.filter(~pl.col("item_id").is_in(no_items))
     seen = interactions["item_id"].unique()

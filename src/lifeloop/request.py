@@ -18,16 +18,18 @@ from lifeloop.contracts import (
     Queries,
     Store,
 )
+from lifeloop.encoders import KEYS, nearest_keys, situation_of, zone_of
 from lifeloop.errors import InputError
 from lifeloop.events.records import ANONYMOUS_PREFIX, User
 from lifeloop.model import Catalogue, Model
 from lifeloop.models import queries
 from lifeloop.models.data import age_days
 from lifeloop.policy import Combined, combine, outside_repeat_window
-from lifeloop.written import said
+from lifeloop.written import said, searched
 
 CONTEXT_TEXT = ("query", "search", "interests", "category")
-"""Context keys that are read as text. ``items`` are items just looked at; the rest is logged."""
+"""Context keys that are read as text. ``items`` are items just looked at; the fields of
+``models.context`` are the situation; the rest is logged."""
 
 CONTEXT_NAMED = ("surface",)
 """Context keys that say where a slate is shown and are not meant to change it."""
@@ -66,7 +68,7 @@ class Asked:
     item_id: tuple[str, ...]  # [L] item of each query event
     verb: tuple[str, ...]  # [L] what was done with it
     text: str | None
-    looked_at: int = 0  # items of the context among the events
+    read: frozenset[str] = frozenset()  # keys of the context that have a part in the slate
 
 
 def check(user_id: object, k: object, context: object) -> None:
@@ -99,24 +101,25 @@ def _refuses(user: User | None) -> bool:
     return user is not None and user.consent.get("personalisation") is False
 
 
-def unused(
-    context: Mapping[str, Any], queries: Queries | None, *, known: int = 0
-) -> tuple[str, ...]:
+def unused(context: Mapping[str, Any], asked: Asked | None) -> tuple[str, ...]:
     """Return the keys of a context that had no part in a slate: they are logged and no more.
 
     Parameters
     ----------
-    queries : Queries or None
+    asked : Asked or None
         What the models were asked; None where no model was.
-    known : int
-        How many of the items in the context the models know.
     """
-    read = set(CONTEXT_NAMED)
-    if queries is not None and queries.mask is not None and bool(queries.mask.any()):
-        read |= set(CONTEXT_TEXT)
-    if known:
-        read.add("items")
+    read = {*CONTEXT_NAMED, *(() if asked is None else asked.read)}
     return tuple(sorted(str(key) for key in context if key not in read))
+
+
+def meant(unread: Sequence[str], scenario: Scenario) -> dict[str, str]:
+    """Return for keys of a context that nothing reads the key that was probably meant."""
+    own = [*CONTEXT_TEXT, *CONTEXT_NAMED, "items", "zone", *scenario.models.context]
+    own += [name for field in scenario.models.context for name in KEYS.get(field, ())]
+    plain = ["".join(c for c in key.lower() if c.isalnum()) for key in own]
+    odd = [key for key in unread if "".join(c for c in key.lower() if c.isalnum()) not in plain]
+    return nearest_keys(odd, own)
 
 
 def ask(
@@ -131,8 +134,10 @@ def ask(
 
     The newest ``history_limit`` events with evidence are folded in; items newer than the bundle
     are left out. Items in the context count as looked at just now. Text in the context becomes a
-    vector; of a person without any evidence, what they wrote and stated does (``written.said``;
-    ``users`` reads them).
+    vector, else what was searched for in this session does (``written.searched``), else, of a
+    person without any evidence, what they wrote and stated (``written.said``; ``users`` reads
+    them). Hour, weekday, device, place and channel become the situation, where the bundle has
+    learned that they count.
     """
     ix = model.catalogue.ix
     weight = _weights(history, scenario)
@@ -140,22 +145,30 @@ def ask(
     used = np.flatnonzero((item >= 0) & (weight > 0))[-scenario.recommend.history_limit :]
     looked_at = [i for i in _items_in(request.context) if i in ix]
     n_more = len(looked_at)
+    read = ["items"] if n_more else []
     text = _text_in(request.context)
     age = age_days(history.t_us[used], request.t_us)
     vectors = None
+    attributes = _attributes(request.user_id, users)
     if text is not None and model.reader is not None:
         vectors = model.reader.read(text)[None, :]  # [1, d]
-    elif model.reader is not None and not len(used) and not n_more:
-        (user,) = [None] if users is None else users([request.user_id])
-        told = said(
-            model.reader,
-            history,
-            None if user is None or _refuses(user) else user.attributes,
-            t_us=request.t_us,
-            settings=scenario.models.text,
+        if vectors.any():
+            read += [key for key in CONTEXT_TEXT if key in request.context]
+    elif model.reader is not None:
+        told = searched(
+            model.reader, history, t_us=request.t_us, gap_minutes=scenario.time.session_gap_minutes
         )
+        if told is None and not len(used) and not n_more:
+            told = said(
+                model.reader,
+                history,
+                attributes(),
+                t_us=request.t_us,
+                settings=scenario.models.text,
+            )
         if told is not None:
             text, vectors = told.text, told.vector[None, :]
+    situation, keys = _situation(model, scenario, request, attributes)
     verbs = {name: spec.verb or "used" for name, spec in scenario.events.items()}
     return Asked(
         queries=queries(
@@ -165,12 +178,46 @@ def ask(
             age_days=[np.concatenate([age, np.zeros(n_more)])],
             rating=[np.concatenate([history.rating[used], np.full(n_more, np.nan)])],
             vectors=vectors,
+            situation=situation,
         ),
         item_id=(*(str(history.item_id[e]) for e in used), *looked_at),
         verb=(*(verbs.get(history.type[e], "used") for e in used), *["viewed"] * n_more),
         text=text,
-        looked_at=n_more,
+        read=frozenset([*read, *keys]),
     )
+
+
+def _attributes(
+    user_id: str, users: Callable[[Sequence[str]], list[User | None]] | None
+) -> Callable[[], Mapping[str, Any]]:
+    """Return what reads the attributes of a person, once and only if they are wanted."""
+    held: list[Mapping[str, Any]] = []
+
+    def read() -> Mapping[str, Any]:
+        if not held:
+            (user,) = [None] if users is None else users([user_id])
+            held.append({} if user is None or _refuses(user) else user.attributes)
+        return held[0]
+
+    return read
+
+
+def _situation(
+    model: Model,
+    scenario: Scenario,
+    request: Request,
+    attributes: Callable[[], Mapping[str, Any]],
+) -> tuple[Int | None, tuple[str, ...]]:
+    """Return the codes of the situation [1, F], and the keys of the context that count."""
+    fitted = model.blend.context
+    if fitted is None:
+        return None, ()
+    local = not {"hour", "weekday"}.isdisjoint(fitted.fields)
+    zone = (zone_of(attributes()) if local else None) or scenario.locale.zone
+    found = situation_of(request.context, fitted.fields, t_us=request.t_us, zone=zone)
+    codes = fitted.codes(found.values)
+    keys = [key for name in fitted.counts(codes[0]) for key in found.keys[name]]
+    return codes, tuple(keys)
 
 
 def eligible(

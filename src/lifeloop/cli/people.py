@@ -158,6 +158,8 @@ def show_recommendations(answer: Any) -> None:
     if answer.context_unused:
         names = ", ".join(answer.context_unused)
         out.print(f"· of the context only logged, not used: {names}", markup=False, highlight=False)
+    for key, near in answer.context_hints.items():
+        out.print(f"· {key!r} is not read; did you mean {near!r}?", markup=False, highlight=False)
 
 
 def _context(text: str | None) -> dict[str, Any] | None:

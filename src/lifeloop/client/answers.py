@@ -68,6 +68,7 @@ class Slate(msgspec.Struct, frozen=True):
     cursor: str | None = None
     unknown: list[str] = []
     context_unused: list[str] = []
+    context_hints: dict[str, str] = {}
 
 
 class Job(msgspec.Struct, frozen=True):

@@ -24,6 +24,7 @@ from lifeloop.contracts.models import (
     FittedRetriever,
     Queries,
     Retriever,
+    Situations,
     TrainData,
 )
 from lifeloop.contracts.policy import Decision, PolicyState, Slate
@@ -72,6 +73,7 @@ __all__ = [
     "Repair",
     "Retriever",
     "Severity",
+    "Situations",
     "Slate",
     "Snapshot",
     "StageResult",

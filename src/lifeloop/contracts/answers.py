@@ -42,7 +42,8 @@ class Recommendations(Sequence[Recommendation]):
     ``shortfall`` says why there are fewer than asked; ``logged`` whether the decision is kept;
     ``level`` how the slate came about (``full``, a named fallback, ``rerank``,
     ``no_ranker``, ``cached``, ``popularity`` or ``none``); ``context_unused`` names what of the
-    context is logged and had no part in the choice.
+    context is logged and had no part in the choice, ``context_hints`` the keys that were
+    probably meant.
     """
 
     user_id: str
@@ -55,6 +56,7 @@ class Recommendations(Sequence[Recommendation]):
     logged: bool
     level: str = "full"
     context_unused: tuple[str, ...] = ()
+    context_hints: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.items)

@@ -33,6 +33,15 @@ class Encoder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Situations:
+    """In what situation each of n events happened: one code per field, -1 where unknown."""
+
+    fields: tuple[str, ...]  # [F] hour, weekday, device, place, channel, …
+    values: tuple[tuple[str, ...], ...]  # [F] what the codes of each field stand for
+    codes: Int  # [n, F]
+
+
+@dataclass(frozen=True, slots=True)
 class TrainData:
     """Interactions as arrays, sorted by (user, time, arrival).
 
@@ -52,6 +61,8 @@ class TrainData:
     content_ix: Int  # [I]
     as_of_us: int
     price: Float | None = None  # [I] in the scenario's currency, NaN where unknown
+    situation: Situations | None = None  # of the n events
+    kind_ix: Int | None = None  # [I] the narrowest category of each item, -1 where it has none
 
     @property
     def n_items(self) -> int:
@@ -65,6 +76,7 @@ class Queries:
 
     ``age_days`` is the event's age at the request (NaN where the time is unknown), ``weight``
     its evidence. ``vectors`` [B, d] come from what the user wrote or stated, with a mask.
+    ``situation`` says where and when each is asked, in codes (``TrainData.situation``).
     ``memo`` keeps what several models would otherwise each work out of the same histories.
     """
 
@@ -76,6 +88,7 @@ class Queries:
     as_of_us: Long  # [B]
     vectors: Float | None = None  # [B, d]
     mask: Bool | None = None  # [B]
+    situation: Int | None = None  # [B, F] codes of the model's own fields, -1 where unknown
     memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:

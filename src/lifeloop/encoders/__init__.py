@@ -3,6 +3,15 @@
 from lifeloop.encoders.cache import VectorCache
 from lifeloop.encoders.catalogue import encode_catalogue
 from lifeloop.encoders.centre import centred, common_part, corpus_mean
+from lifeloop.encoders.context import (
+    KEYS,
+    PREFIX,
+    Situation,
+    nearest_keys,
+    situation_of,
+    situations,
+    zone_of,
+)
 from lifeloop.encoders.e5 import E5
 from lifeloop.encoders.endpoint import Endpoint
 from lifeloop.encoders.fallback import WithFallback, query_side, unreadable
@@ -18,12 +27,15 @@ from lifeloop.encoders.words import WordVectors
 
 __all__ = [
     "E5",
+    "KEYS",
+    "PREFIX",
     "Chosen",
     "Endpoint",
     "FittedTfidfSvd",
     "NgramHash",
     "OnnxText",
     "SentenceModel",
+    "Situation",
     "TfidfSvd",
     "Transformer",
     "UnreadableText",
@@ -38,8 +50,12 @@ __all__ = [
     "corpus_mean",
     "encode_catalogue",
     "item_text",
+    "nearest_keys",
     "open_encoder",
     "query_side",
     "scripts",
+    "situation_of",
+    "situations",
     "unreadable",
+    "zone_of",
 ]

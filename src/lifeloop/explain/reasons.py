@@ -134,7 +134,8 @@ def explain(
 
 
 def _kinds(names: Sequence[str], table: NDArray[np.float64]) -> dict[str, float]:
-    """Return how much each kind of evidence adds: history, popularity, query, chance, other."""
+    """Return how much each kind of evidence adds: history, popularity, query, chance,
+    context, other."""
     kinds = {"history": float(table[:, :-1].sum())}
     for name, bias in zip(names, table[:, -1], strict=True):
         kind = "other"
@@ -144,6 +145,8 @@ def _kinds(names: Sequence[str], table: NDArray[np.float64]) -> dict[str, float]
             kind = "query"
         elif name == "random":
             kind = "chance"
+        elif name == "context":
+            kind = "context"
         kinds[kind] = kinds.get(kind, 0.0) + float(bias)
     kinds.pop("other", None)
     return kinds
@@ -192,8 +195,8 @@ def _of_fact(kind: str, facts: Facts, *, language: Language) -> str:
     words = TEMPLATES[language]
     if kind == "query" and facts.query:
         return words["query"].format(query=words["quote"].format(name=facts.query))
-    if kind == "chance":
-        return words["chance"]
+    if kind in ("chance", "context"):
+        return words[kind]
     if kind != "popular":
         return words["none"]
     verb, days = _verb(facts.verb, language), f"{facts.days:g}"

@@ -5,8 +5,8 @@ half-lives and the weights are chosen per data set and horizon, on a slice of ti
 from the training data; then every part is fitted again on everything.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -14,9 +14,11 @@ from lifeloop.contracts import Double, FittedRetriever, Retriever, TrainData
 from lifeloop.errors import InputError
 from lifeloop.models.blended import FittedBlend, Rule, cold_weights, filled
 from lifeloop.models.climb import Judge, climb
+from lifeloop.models.context import lifts, with_powers
 from lifeloop.models.fresh import fresh_items, fresh_weights
 from lifeloop.models.holdout import Holdout, Horizon, hold_out
 from lifeloop.models.settings import settings_of
+from lifeloop.models.situated import learn_powers
 from lifeloop.models.validate import candidate_table, joined, validation_ndcg
 from lifeloop.models.weights import learn_weights, ndcg_at_10
 
@@ -172,7 +174,20 @@ class Blend:
             notes=tuple(notes),
             fitted=tuple(tuple(each) for each in fitted),
         )
-        return learned if rule != "linear" or len(names) == 1 else self._or_best(learned, some)
+        if rule == "linear" and len(names) > 1:
+            learned = self._or_best(learned, some)
+        return self._situated(learned, some)
+
+    def _situated(self, learned: "Learned", some: Sequence[Holdout]) -> "Learned":
+        """Return the same with what situations are worth, where there are slices to learn from."""
+        if not learned.fitted or learned.cuts[0].data.situation is None:
+            return learned
+        blends = [
+            self.of(cut.data, parts, learned)
+            for cut, parts in zip(learned.cuts, learned.fitted, strict=True)
+        ]
+        powers, notes = learn_powers(blends, some, repeats=self.repeats)
+        return replace(learned, powers=powers, notes=(*learned.notes, *notes))
 
     def _or_best(self, learned: "Learned", some: Sequence[Holdout]) -> "Learned":
         """Return what was learned, or its best part alone where the blend does not beat it.
@@ -216,7 +231,10 @@ class Blend:
         for p, chosen in enumerate(learned.half_lives):
             if chosen is not None:
                 final[p] = final[p].at(chosen[0])  # type: ignore[attr-defined]
-        return self.of(data, final, learned)
+        blend = self.of(data, final, learned)
+        if not learned.powers:
+            return blend
+        return replace(blend, context=with_powers(lifts(data), learned.powers))
 
     def of(
         self, data: TrainData, fitted: Sequence[FittedRetriever], learned: "Learned"
@@ -267,6 +285,7 @@ class Learned:
     weights: Double  # [P]
     notes: tuple[str, ...]
     fitted: tuple[tuple[FittedRetriever, ...], ...]  # per cut [P]; empty: too little to learn from
+    powers: Mapping[str, float] = field(default_factory=dict)  # of fields of a situation
 
 
 def _asked(wanted: Horizon, used: Horizon) -> str:

@@ -25,13 +25,16 @@ from lifeloop.contracts import (
     Queries,
 )
 from lifeloop.models import arrays as ar
+from lifeloop.models.context import FittedContext
 from lifeloop.models.data import part_of
+from lifeloop.models.retrieve.asked import AskedFor
 from lifeloop.models.retrieve.content import FittedContent
 from lifeloop.models.retrieve.popularity import FittedPopularity
 from lifeloop.models.retrieve.topk import has_history, retrieve
 from lifeloop.models.scored import Scored, answer, named
 
 Rule = Literal["linear", "rrf"]
+_CONTEXT = "context."
 LAST_WORD = 1e-3
 """Share of the largest weight that popularity keeps where nothing was learned for it."""
 
@@ -50,10 +53,12 @@ class FittedBlend:
     notes: tuple[str, ...]
     n_items: int
     settings: tuple[str, ...] = ()  # [P] of each part, JSON; see models.warm
+    context: FittedContext | None = None  # what situations change; None: nothing
 
     def scored(self, queries: Queries) -> Scored:
         """Score every item once, for everything that a request needs."""
         used = has_history(queries)
+        content = next((part for part in self.parts if isinstance(part, FittedContent)), None)
         return answer(
             self.parts,
             np.where(used, self.weights[:, None], self.cold[:, None]),
@@ -61,6 +66,8 @@ class FittedBlend:
             queries=queries,
             is_fresh=self.is_fresh,
             linear=self.rule == "linear",
+            words=None if content is None else AskedFor(content),
+            context=self.context,
         )
 
     def score(self, queries: Queries) -> Float:
@@ -95,6 +102,8 @@ class FittedBlend:
             "settings": ar.text("\n".join(self.settings)),
             "n_items": np.array([self.n_items], dtype=np.int64),
         }
+        if self.context is not None:
+            own |= {f"{_CONTEXT}{name}": a for name, a in self.context.arrays().items()}
         for place, part in enumerate(self.parts):
             for key, value in part.arrays().items():
                 own[f"{place:02d}.{kind_of(part)}/{key}"] = value
@@ -112,6 +121,7 @@ class FittedBlend:
                 held.setdefault(place, {})[name] = value
         notes = ar.read_text(arrays, "notes")
         settings = ar.read_text(arrays, "settings") if "settings" in arrays else ""
+        context = {k.removeprefix(_CONTEXT): v for k, v in arrays.items() if k.startswith(_CONTEXT)}
         return cls(
             name=ar.read_text(arrays, "name"),
             rule=cast(Rule, ar.read_text(arrays, "rule")),
@@ -123,6 +133,7 @@ class FittedBlend:
             notes=tuple(notes.split("\n")) if notes else (),
             n_items=int(ar.needed(arrays, "n_items")[0]),
             settings=tuple(settings.split("\n")) if settings else (),
+            context=FittedContext.load(context) if context else None,
         )
 
 

@@ -4,16 +4,18 @@ Letters used in shapes: n interactions, I items, c distinct contents, d vector w
 L history events of all queries together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike
 
-from lifeloop.contracts import UNTIMED, Bool, Float, Int, Long, Queries, TrainData
+from lifeloop.contracts import UNTIMED, Bool, Float, Int, Long, Queries, Situations, TrainData
 from lifeloop.errors import InputError
 
 DAY_US = 86_400_000_000
+MOST_VALUES, LEAST_EVENTS = 200, 30
+"""Values of one field of a situation that are told apart, and how often each must be seen."""
 
 
 def train_data(
@@ -24,6 +26,8 @@ def train_data(
     content_ix: Int,
     as_of_us: int,
     price: ArrayLike | None = None,
+    kinds: Sequence[str | None] | None = None,
+    situation: Mapping[str, str] | None = None,
 ) -> tuple[TrainData, tuple[str, ...]]:
     """Return interactions as arrays sorted by (user, time, arrival), and the user ids in order.
 
@@ -45,6 +49,10 @@ def train_data(
         The moment of training; no interaction may be later.
     price : array [I], optional
         What each item costs, NaN where unknown; what is not above 0 is taken for unknown.
+    kinds : sequence of str or None [I], optional
+        The narrowest category of each item.
+    situation : mapping of field to column of ``interactions`` (String), optional
+        In what situation each happened; values seen under 30 times are taken for unknown.
 
     Raises
     ------
@@ -81,6 +89,8 @@ def train_data(
         content_ix=content_ix,
         as_of_us=as_of_us,
         price=None if price is None else _checked_price(price, len(item_ids)),
+        situation=_situations(kept, situation or {}),
+        kind_ix=None if kinds is None else _kind_ix(kinds, len(item_ids)),
     )
     return data, user_ids
 
@@ -93,6 +103,7 @@ def queries(
     age_days: Sequence[ArrayLike] | None = None,
     rating: Sequence[ArrayLike] | None = None,
     vectors: Float | None = None,
+    situation: Int | None = None,
 ) -> Queries:
     """Return B histories (item indices, oldest first) as one ``Queries``.
 
@@ -106,6 +117,8 @@ def queries(
         Parallel to ``item_ix_per_user``; default 1, NaN (unknown) and NaN (none).
     vectors : float32 array [B, d], optional
         What the user wrote or stated, as a vector; an all-zero row means nothing.
+    situation : int array [B, F], optional
+        Codes of the model's fields (``FittedContext.codes``), -1 where unknown.
 
     Raises
     ------
@@ -144,6 +157,7 @@ def queries(
         as_of_us=np.ascontiguousarray(moments),
         vectors=vectors,
         mask=mask,
+        situation=situation,
     )
 
 
@@ -179,6 +193,7 @@ def part_of(asked: Queries, start: int, stop: int) -> Queries:
         as_of_us=asked.as_of_us[start:stop],
         vectors=None if asked.vectors is None else asked.vectors[start:stop],
         mask=None if asked.mask is None else asked.mask[start:stop],
+        situation=None if asked.situation is None else asked.situation[start:stop],
     )
 
 
@@ -195,6 +210,7 @@ def taken(asked: Queries, rows: Long) -> Queries:
         as_of_us=asked.as_of_us[rows],
         vectors=None if asked.vectors is None else asked.vectors[rows],
         mask=None if asked.mask is None else asked.mask[rows],
+        situation=None if asked.situation is None else asked.situation[rows],
     )
 
 
@@ -259,6 +275,33 @@ def _refuse(problems: list[str]) -> None:
             "interactions cannot be used for training: " + "; ".join(problems),
             hint="filter or complete them before train_data; weight 0 rows are left out by it",
         )
+
+
+def _situations(kept: pl.DataFrame, columns: Mapping[str, str]) -> Situations | None:
+    if not columns:
+        return None
+    values: list[tuple[str, ...]] = []
+    codes = np.full((kept.height, len(columns)), -1, dtype=np.int32)
+    for f, name in enumerate(columns.values()):
+        seen = (
+            kept[name].drop_nulls().value_counts(sort=True).filter(pl.col("count") >= LEAST_EVENTS)
+        )
+        often = sorted(seen[name].head(MOST_VALUES).to_list())
+        values.append(tuple(often))
+        if often:
+            own = dict(zip(often, range(len(often)), strict=True))
+            told = kept[name].replace_strict(own, default=-1, return_dtype=pl.Int32)
+            codes[:, f] = told.fill_null(-1).to_numpy()
+    return Situations(tuple(columns), tuple(values), codes)
+
+
+def _kind_ix(kinds: Sequence[str | None], n_items: int) -> Int:
+    if len(kinds) != n_items:
+        raise InputError(
+            "kinds do not fit the catalogue", got=len(kinds), allowed=f"{n_items} of them"
+        )
+    names = {kind: n for n, kind in enumerate(sorted({k for k in kinds if k is not None}))}
+    return np.array([-1 if k is None else names[k] for k in kinds], dtype=np.int32)
 
 
 def _checked_price(price: ArrayLike, n_items: int) -> Float:

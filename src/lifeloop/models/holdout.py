@@ -24,6 +24,7 @@ class Holdout:
     targets: Int  # [T] item indices, distinct within a query
     user_ix: Int  # [B] whose query it is
     horizon: Horizon = "time"
+    later: TrainData | None = None  # the events held out, of everybody
 
     def targets_of(self, b: int) -> Int:
         """Return what query b did next."""
@@ -97,6 +98,7 @@ def hold_out(
         targets=targets.astype(np.int32),
         user_ix=users.astype(np.int32),
         horizon=horizon,
+        later=only(data, later, as_of_us=data.as_of_us),
     )
 
 
@@ -141,6 +143,7 @@ def _steps(
         targets=data.item_ix[asked],
         user_ix=data.user_ix[asked],
         horizon="last",
+        later=only(data, later, as_of_us=data.as_of_us),
     )
 
 
@@ -154,6 +157,9 @@ def only(data: TrainData, kept: Bool, *, as_of_us: int) -> TrainData:
         weight=data.weight[kept],
         rating=data.rating[kept],
         as_of_us=as_of_us,
+        situation=None
+        if data.situation is None
+        else replace(data.situation, codes=data.situation.codes[kept]),
     )
 
 

@@ -12,12 +12,15 @@ from typing import NamedTuple
 import numpy as np
 
 from lifeloop.contracts import Bool, Candidates, Double, FittedRetriever, Float, Int, Long, Queries
+from lifeloop.models.context import FittedContext, shifted
 from lifeloop.models.data import part_of
+from lifeloop.models.retrieve.asked import AskedFor
 from lifeloop.models.retrieve.topk import (
     NO_HISTORY,
     NOTHING_ALLOWED,
     best,
     has_evidence,
+    has_history,
     listed,
 )
 
@@ -44,13 +47,16 @@ class Said(NamedTuple):
         return np.where(self.item_ix[place] == item_ix, self.score[place] * unit, 0.0)
 
 
+Part = FittedRetriever | AskedFor | FittedContext
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Scored:
     """What all parts said to B queries. One of these serves a whole request: the list, the
     source of each item, and its reasons."""
 
     queries: Queries
-    parts: tuple[FittedRetriever, ...]
+    parts: tuple[Part, ...]  # then what was asked for and the context, where they say anything
     said: tuple[tuple[Said | None, ...], ...]  # [B][P]; None: a part without any weight
     linear: bool
     is_fresh: Bool  # [I]
@@ -90,6 +96,9 @@ class Scored:
         for p, (part, said) in enumerate(zip(self.parts, self.said[b], strict=True)):
             if said is None or not (said.unit > 0 or (said.unit_fresh > 0 and fresh.any())):
                 continue  # a part without weight adds nothing: do not ask it
+            if isinstance(part, FittedContext | AskedFor):
+                amounts[p, :, -1] = said.term(item_ix, self.is_fresh)
+                continue
             own = traces_of(part, self.queries, b, item_ix)  # [m, n+1]
             if self.linear:
                 unit = np.where(fresh, said.unit_fresh, said.unit)
@@ -107,8 +116,16 @@ def answer(
     queries: Queries,
     is_fresh: Bool,
     linear: bool,
+    words: AskedFor | None = None,
+    context: FittedContext | None = None,
 ) -> Scored:
-    """Ask every part once and add up what they say; ``weights`` and ``fresh`` are [P, B]."""
+    """Ask every part once and add up what they say; ``weights`` and ``fresh`` are [P, B].
+
+    Where a person with a history asks for something, ``words`` adds what is near it; where the
+    queries say in what situation they are asked, ``context`` moves the sum.
+    """
+    asking = _asking(queries) if words is not None else np.zeros(len(queries), np.bool_)
+    situation = None if context is None else queries.situation
     n_items, new = len(is_fresh), np.flatnonzero(is_fresh)
     any_fresh = bool(new.size)
     total = np.zeros((len(queries), n_items), dtype=np.float32)
@@ -128,8 +145,35 @@ def answer(
             known = _add(said, total[b], known, is_fresh=is_fresh, new=new)
         if known is not None:
             np.copyto(total[b], -np.inf, where=~known)
+        if words is not None and asking.any():
+            told.append(_near(words, total[b], queries, b) if asking[b] else None)
+        if context is not None and situation is not None:
+            gain = context.gain(situation[b])
+            moved = None if gain is None else shifted(total[b], gain)
+            told.append(None if moved is None else Said(None, moved, 1.0, 1.0))
+            if moved is not None:
+                total[b] += moved
         every.append(tuple(told))
-    return Scored(queries, tuple(parts), tuple(every), linear, is_fresh, total)
+    more: list[Part] = [words] if words is not None and asking.any() else []
+    more += [context] if context is not None and situation is not None else []
+    return Scored(queries, (*parts, *more), tuple(every), linear, is_fresh, total)
+
+
+def _asking(queries: Queries) -> Bool:
+    """Return [B], True for people with a history who ask for something in words."""
+    if queries.mask is None:
+        return np.zeros(len(queries), np.bool_)
+    return np.asarray(queries.mask & has_history(queries))
+
+
+def _near(words: AskedFor, total: Float, queries: Queries, b: int) -> Said:
+    """Add to ``total`` [I], in place, what is near the words; return what was added."""
+    item_ix, score = words.row(queries, b)
+    unit = words.unit(total, score)
+    where: slice | Int = slice(None) if item_ix is None else item_ix
+    held = total[where]
+    total[where] = np.where(held > -np.inf, held, np.float32(0.0)) + score * np.float32(unit)
+    return Said(item_ix, score, unit, unit)
 
 
 def rms(scores: Float, n_items: int) -> float:

@@ -14,6 +14,7 @@ import numpy as np
 from lifeloop.contracts import FittedRetriever, Retriever, TrainData
 from lifeloop.errors import BundleError
 from lifeloop.models.blended import FittedBlend, cold_weights
+from lifeloop.models.context import lifts, with_powers
 from lifeloop.models.data import histories
 from lifeloop.models.fresh import fresh_items, fresh_weights
 from lifeloop.models.rank.items import ItemFacts
@@ -77,6 +78,9 @@ def _blend(
         fresh=previous.weights,
         is_fresh=fresh_items(data),
         n_items=data.n_items,
+        context=None
+        if previous.context is None
+        else with_powers(lifts(data), previous.context.told()),
     )
     if not blend.is_fresh.any() or not data.n_users:
         return blend

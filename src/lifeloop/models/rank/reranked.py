@@ -27,6 +27,7 @@ from lifeloop.contracts import (
     Queries,
 )
 from lifeloop.models.blended import FittedBlend
+from lifeloop.models.context import FittedContext
 from lifeloop.models.data import part_of
 from lifeloop.models.rank.boosted import FittedBooster
 from lifeloop.models.rank.candidates import Lists, gather, raw_scores
@@ -52,13 +53,21 @@ class RankedScored:
     trees: FittedBooster
     queries: Queries
     raw: Float  # [P, B, I] what each part says, in units of its rms
-    cold: Scored | None  # the blend's answer, where somebody has no history
-    warm: Bool  # [B] people with a history
+    cold: Scored | None  # the blend's answer, for everybody else
+    warm: Bool  # [B] people with a history who do not ask for something in words
 
     @property
     def parts(self) -> tuple[Any, ...]:
-        """The parts, and the ranker for what is not theirs."""
-        return (*self.fitted.blend.parts, RankerName())
+        """The parts, the ranker for what is not theirs, then the words and the context if any."""
+        own = self.fitted.blend.parts
+        more = () if self.cold is None else self.cold.parts[len(own) :]
+        if self.cold is None and self._context is not None:
+            more = (self._context,)
+        return (*own, RankerName(), *more)
+
+    @property
+    def _context(self) -> FittedContext | None:
+        return None if self.queries.situation is None else self.fitted.blend.context
 
     @property
     def total(self) -> Float:
@@ -87,16 +96,16 @@ class RankedScored:
             may = allowed if allowed is None or allowed.ndim == 1 else allowed[b]
             lists = self._lists(b)
             picked = gather(lists, allowed=may)
-            scores[b, picked] = self._ordered(b, picked, lists)
+            scores[b, picked] = self._ordered(b, picked, lists) + self._moved(b, picked)
         return scores
 
     def by_part(self, b: int, item_ix: Int) -> Double:
-        """Return [P+1, m]: what each part adds to the scores of m items; columns sum to them."""
+        """Return [parts, m]: what each adds to the scores of m items; columns sum to them."""
         return np.asarray(self.traces(b, item_ix).sum(axis=2))
 
     def sources(self, b: int, item_ix: Int) -> tuple[str, ...]:
         """Return for each of m items the retriever that adds most."""
-        amounts = self.by_part(b, item_ix)[:-1]
+        amounts = self.by_part(b, item_ix)[: len(self.fitted.blend.parts)]
         return tuple(self.parts[p].name for p in amounts.argmax(axis=0))
 
     def contributions(self, b: int, item_ix: int) -> Double:
@@ -104,14 +113,17 @@ class RankedScored:
         return np.asarray(self.amounts(b, item_ix).sum(axis=0))
 
     def amounts(self, b: int, item_ix: int) -> Double:
-        """Return [P+1, n+1]: the contributions of query b's events and the bias, per part."""
+        """Return the contributions of query b's events and the bias [n+1], per part."""
         return np.asarray(self.traces(b, np.array([item_ix], dtype=np.int32))[:, 0])
 
     def traces(self, b: int, item_ix: Int) -> Double:
-        """Return [P+1, m, n+1]: what ``amounts`` says, for m items at once."""
+        """Return what ``amounts`` says for m items at once: [parts, m, n+1]."""
         if not self.warm[b] and self.cold is not None:
             own = self.cold.traces(b, item_ix)
-            return np.concatenate([own, np.zeros((1, *own.shape[1:]))])
+            names = [part.name for part in self.cold.parts]
+            nothing = np.zeros(own.shape[1:])
+            rows = [own[names.index(p.name)] if p.name in names else nothing for p in self.parts]
+            return np.stack(rows)
         lists = self._lists(b)
         told = Amounts(
             shares=self.trees.shares(self._features(b, item_ix, lists)),
@@ -120,7 +132,19 @@ class RankedScored:
             terms=lists.terms(item_ix),
             fresh=self.fitted.blend.is_fresh[item_ix],
         )
-        return traced(told, self.fitted.blend.parts, self.queries, b, item_ix)
+        made = traced(told, self.fitted.blend.parts, self.queries, b, item_ix)
+        more = np.zeros((len(self.parts) - len(made), *made.shape[1:]))
+        if len(more):
+            more[-1, :, -1] = self._moved(b, item_ix)  # the context is the last of them
+        return np.concatenate([made, more])
+
+    def _moved(self, b: int, item_ix: Int) -> Double:
+        """Return what the situation adds [m]: trees score in log odds, so the log of its factor."""
+        situation, context = self.queries.situation, self._context
+        gain = None if situation is None or context is None else context.gain(situation[b])
+        return (
+            np.zeros(len(item_ix)) if gain is None else np.log1p(gain[item_ix].astype(np.float64))
+        )
 
     def _lists(self, b: int) -> Lists:
         blend = self.fitted.blend
@@ -168,6 +192,11 @@ class FittedRanked:
         """Size of the catalogue."""
         return self.blend.n_items
 
+    @property
+    def context(self) -> FittedContext | None:
+        """What situations change, None: nothing."""
+        return self.blend.context
+
     def part(self, name: str) -> FittedRetriever | None:
         """Return the fitted part of that name, None where there is none."""
         return self.blend.part(name)
@@ -175,6 +204,8 @@ class FittedRanked:
     def scored(self, queries: Queries) -> Scored | RankedScored:
         """Score every item once, for everything that a request needs."""
         warm = has_history(queries)
+        if queries.mask is not None:
+            warm = warm & ~queries.mask
         if self.booster is None or not warm.any():
             return self.blend.scored(queries)
         cold = None if warm.all() else self.blend.scored(queries)
