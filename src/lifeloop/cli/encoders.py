@@ -18,13 +18,19 @@ _NEEDS = {
     "hf:NAME or a folder": ("[train]", "transformers", "any transformers encoder"),
     "https://…/v1": ("core", None, "any OpenAI-compatible embeddings service"),
     "words.vec": ("core", None, "word2vec or GloVe, text or binary"),
+    "efficientnet": (
+        "[media] and [onnx], built by [train]",
+        "PIL",
+        "pictures: EfficientNet-Lite0",
+    ),
 }
 
 
 def encoders_list(folder: Folder = Path("."), as_json: AsJson = False) -> None:
-    """List the text encoders, what each needs, and what this project has built."""
+    """List the encoders, what each needs, and what this project has built."""
     import importlib.util
 
+    from lifeloop.encoders.media import is_picture_folder
     from lifeloop.encoders.opening import BUILT, built
     from lifeloop.home import Home
 
@@ -37,6 +43,8 @@ def encoders_list(folder: Folder = Path("."), as_json: AsJson = False) -> None:
         state = "ready" if there else "not installed"
         if name == "minilm" and built(home.folder, "minilm") is None:
             state = "not built: lifeloop encoders build minilm"
+        if name == "efficientnet" and there and not is_picture_folder(home.folder / BUILT / name):
+            state = "not built: lifeloop encoders build efficientnet"
         rows.append({"name": name, "state": state, "needs": extra, "what": what})
     made = sorted(p.name for p in (home.folder / BUILT).glob("*") if built(home.folder, p.name))
     rows += [
@@ -100,7 +108,7 @@ def encoders_test(
 
 def encoders_build(
     source: Annotated[
-        str, typer.Argument(help="minilm, a transformers folder, or hf:NAME")
+        str, typer.Argument(help="minilm, efficientnet, a transformers folder, or hf:NAME")
     ] = "minilm",
     name: Annotated[
         str | None, typer.Option(help="what to call it; default: the folder's name")
@@ -109,7 +117,7 @@ def encoders_build(
     folder: Folder = Path("."),
     as_json: AsJson = False,
 ) -> None:
-    """Export a text model to ONNX into the project, so that serving needs no torch."""
+    """Export a model to ONNX into the project, so that serving needs no torch."""
     from lifeloop.encoders.export import export, minilm_folder
     from lifeloop.encoders.opening import BUILT, located
     from lifeloop.encoders.transformer import fetched
@@ -119,6 +127,9 @@ def encoders_build(
     with failing_well(as_json=as_json):
         home = Home.of(folder, scenario=None)
         settings = home.scenario.models.text
+        if source == "efficientnet":
+            _build_pictures(home.folder / BUILT / source, as_json=as_json)
+            return
         if source == "minilm":
             model, called = minilm_folder(), name or "minilm"
         else:
@@ -148,6 +159,17 @@ def encoders_build(
     )
     use = "minilm (auto takes it too)" if called == "minilm" else f"./{BUILT}/{called}"
     out.print(f"use it with models.text_encoder = {use}", markup=False, highlight=False)
+
+
+def _build_pictures(into: Path, *, as_json: bool) -> None:
+    from lifeloop.encoders.media.efficientnet import export_efficientnet
+
+    made = export_efficientnet(into)
+    if as_json:
+        print_json({**made, "folder": str(into)})
+        return
+    said = f"{into}: {made['precision']}, {made['d']} wide, cosine to the original"
+    out.print(f"{said} {made['agreement']:.4f}", highlight=False)
 
 
 def nearest(

@@ -2,10 +2,11 @@
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -22,6 +23,20 @@ CREATE TABLE IF NOT EXISTS vectors (
     encoder TEXT NOT NULL, text_hash BLOB NOT NULL, vector BLOB, PRIMARY KEY (encoder, text_hash)
 ) WITHOUT ROWID
 """
+
+
+class Named(Protocol):
+    """What the cache must know of an encoder: ``id`` covers its weights and all its settings."""
+
+    @property
+    def id(self) -> str:
+        """Stable name."""
+        ...
+
+    @property
+    def d(self) -> int:
+        """Width of the vectors."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +69,59 @@ class VectorCache:
             The cache file is damaged or cannot be written; ``StoreFull`` on a full disk.
         """
         keys = [_key(text) for text in texts]
-        vectors = np.zeros((len(texts), encoder.d), dtype=np.float32)
-        mask = np.zeros(len(texts), dtype=np.bool_)
+
+        def made(rows: Sequence[int]) -> tuple[Float, Bool]:
+            return encoder.encode([texts[i] for i in rows])
+
+        return self.keep(encoder, keys, made, step="encode texts", progress=progress)
+
+    def keep(
+        self,
+        encoder: "Named",
+        keys: Sequence[bytes],
+        make: Callable[[Sequence[int]], tuple[Float, Bool]],
+        *,
+        step: str,
+        nothing: bool = True,
+        progress: Progress = silent,
+    ) -> tuple[Float, Bool]:
+        """Return the vectors of contents by their hash; ``make`` is asked for unseen ones.
+
+        Parameters
+        ----------
+        keys : sequence of bytes
+            Hash of each content [n].
+        make : callable
+            Given places in ``keys``, returns their vectors [m, d] and mask [m].
+        step : str
+            What progress is called.
+        nothing : bool
+            Whether it is remembered too that there is nothing in a content. Without, it is tried
+            anew each time, so that ``make`` can say why.
+        """
+        vectors = np.zeros((len(keys), encoder.d), dtype=np.float32)
+        mask = np.zeros(len(keys), dtype=np.bool_)
         with self._open() as connection:
             known = _known(connection, encoder, list(dict.fromkeys(keys)))
-            fresh = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
+            if not nothing:
+                known = {key: row for key, row in known.items() if row is not None}
+            fresh: dict[bytes, int] = {}
+            for n, key in enumerate(keys):
+                if key not in known:
+                    fresh.setdefault(key, n)
             done = len(known)
             total = done + len(fresh)
-            progress("encode texts", done, total)
+            progress(step, done, total)
             for batch in _chunks(list(fresh), BATCH):
-                made, made_mask = encoder.encode([fresh[key] for key in batch])
-                rows = dict(zip(batch, _rows(made, made_mask), strict=True))
-                _write(connection, encoder, rows)
+                made, made_mask = make([fresh[key] for key in batch])
+                rows: dict[bytes, Float | None] = dict(
+                    zip(batch, _rows(made, made_mask), strict=True)
+                )
+                stays = {k: row for k, row in rows.items() if nothing or row is not None}
+                _write(connection, encoder, stays)
                 known |= rows
                 done += len(batch)
-                progress("encode texts", done, total)
+                progress(step, done, total)
         for n, key in enumerate(keys):
             row = known[key]
             if row is not None:
@@ -109,7 +162,7 @@ def in_batches(
 
 
 def _known(
-    connection: sqlite3.Connection, encoder: Encoder, keys: list[bytes]
+    connection: sqlite3.Connection, encoder: Named, keys: list[bytes]
 ) -> dict[bytes, Float | None]:
     known: dict[bytes, Float | None] = {}
     for batch in _chunks(keys, _ASKED_AT_ONCE):
@@ -128,9 +181,7 @@ def _known(
     return known
 
 
-def _write(
-    connection: sqlite3.Connection, encoder: Encoder, rows: dict[bytes, Float | None]
-) -> None:
+def _write(connection: sqlite3.Connection, encoder: Named, rows: dict[bytes, Float | None]) -> None:
     with _writing(connection):
         connection.executemany(
             "INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)",

@@ -84,7 +84,7 @@ def export(
         if int8:
             _quantised(plain, made / MODEL)
         else:
-            _one_file(plain, made / MODEL)
+            one_file(plain, made / MODEL)
         tokenizer.backend_tokenizer.save(str(made / TOKENIZER))
         kind = "int8" if int8 else "fp32"
         manifest: dict[str, Any] = {
@@ -158,7 +158,7 @@ def _to_onnx(original: Transformer, path: Path) -> None:
     sample = tokenizer(["one text", "another, longer text"], padding=True, return_tensors="pt")
     names = [n for n in ("input_ids", "attention_mask", "token_type_ids") if n in sample]
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
-    with _quiet():
+    with quiet():
         torch.onnx.export(
             Pooled().eval(),
             tuple(sample[n] for n in names),
@@ -174,11 +174,12 @@ def _to_onnx(original: Transformer, path: Path) -> None:
 def _quantised(plain: Path, into: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with _quiet():
+    with quiet():
         quantize_dynamic(str(plain), str(into), weight_type=QuantType.QInt8, per_channel=True)
 
 
-def _one_file(plain: Path, into: Path) -> None:
+def one_file(plain: Path, into: Path) -> None:
+    """Write an ONNX model with its weights inside."""
     import onnx
 
     onnx.save_model(onnx.load(str(plain)), str(into), save_as_external_data=False)
@@ -193,7 +194,7 @@ def _further_layers(source: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep what the exporters say of their own internals from the reader."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

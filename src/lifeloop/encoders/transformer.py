@@ -154,7 +154,7 @@ def pooling_of(folder: Path) -> str:
     path = folder / "1_Pooling" / "config.json"
     if not path.is_file():
         return "mean"
-    told = _json(path)
+    told = read_json(path)
     names = {
         "pooling_mode_cls_token": "cls",
         "pooling_mode_max_tokens": "max",
@@ -168,7 +168,7 @@ def pooling_of(folder: Path) -> str:
 
 def hidden_size(folder: Path) -> int:
     """Return the width that ``config.json`` of a model folder states."""
-    told = _json(folder / "config.json")
+    told = read_json(folder / "config.json")
     for key in ("hidden_size", "d_model", "dim", "n_embd"):
         if isinstance(told.get(key), int):
             return int(told[key])
@@ -312,7 +312,8 @@ def _incomplete(folder: Path, error: Exception) -> InputError:
     )
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object of a file in a model folder."""
     try:
         told = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
