@@ -197,6 +197,27 @@ def test_documented_commands_and_settings_are_those_of_the_code(name: str, tmp_p
     )
 
 
+def test_every_case_from_the_field_has_tests_that_exist() -> None:
+    told = (ROOT / "docs" / "cases.md").read_text("utf-8")
+    rows = [row.split(" | ") for row in told.splitlines() if re.match(r"\| [IMS]\d+ \|", row)]
+    cases = [row[0].strip("| ") for row in rows]
+    assert cases == [
+        *(f"I{n}" for n in range(1, 15)),
+        *(f"M{n}" for n in range(1, 14)),
+        *(f"S{n}" for n in (1, 2, 3, 4, 5, 6, 8, 9, 10)),
+    ]
+    gone = []
+    for row in rows:
+        found = re.findall(r"`([\w/]+\.py)`(?: `(test_\w+)`)?", row[2])
+        assert found, f"{row[0]} names no test"
+        for file, test in found:
+            path = ROOT / file if file.startswith("tests/") else ROOT / "src" / "lifeloop" / file
+            code = path.read_text("utf-8") if path.exists() else ""
+            if f"def {test or 'test_'}" not in code:
+                gone.append((row[0], file, test))
+    assert not gone, f"docs/cases.md names tests that are not there: {gone}"
+
+
 def test_every_dependency_is_explained() -> None:
     import tomllib
 

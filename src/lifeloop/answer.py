@@ -164,7 +164,7 @@ def recommendations_of(
         item_id = model.catalogue.item_ids[ix]
         amounts = dict(zip(names, chosen.traces[:, place], strict=True))
         facts = _facts(model, ix, asked.text)
-        told = explain(amounts, past, facts=facts, language=scenario.locale.language)
+        told = explain(amounts, past, facts=facts, language=scenario.locale.language, own=item_id)
         source = sources[place]
         if told.kind == "history":  # then the part that made the most of the history
             source = max(amounts, key=lambda name: float(amounts[name][:-1].sum()))

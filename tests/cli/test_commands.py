@@ -186,6 +186,21 @@ def test_a_file_of_which_nothing_is_stored_exits_non_zero_and_says_why(
     assert answer(project, "status")["events"] == before
 
 
+def test_a_log_with_swapped_columns_is_refused_and_stores_nothing(
+    project: Path, tmp_path: Path
+) -> None:
+    events = pl.read_csv(project.parent / "data" / "events.csv", infer_schema=False)
+    items = events.filter(pl.col("item_id").is_not_null() & pl.col("user_id").is_not_null())
+    path = tmp_path / "swapped.csv"
+    items.head(50).rename({"user_id": "item_id", "item_id": "user_id"}).write_csv(path)
+    before = answer(project, "stages")["users"]
+    done = run(project, "import", "events", str(path), ok=False)
+    assert done.returncode == 1
+    assert "transposed" in done.stderr
+    assert "--map" in done.stderr
+    assert answer(project, "stages")["users"] == before
+
+
 def test_a_bad_map_is_a_usage_error(project: Path) -> None:
     done = run(project, "import", "events", "x.csv", "--map", "user_id", ok=False)
     assert done.returncode == 2

@@ -37,6 +37,17 @@ def test_events_of_another_verb_are_not_named_in_the_same_breath() -> None:
     assert told.evidence.text == "because you bought ‘Muesli’"
 
 
+def test_what_was_used_before_is_recommended_again_and_not_because_of_itself() -> None:
+    mostly_itself = {"ease": row(0.3, 0.5, 0.1, 0.0)}
+    told = explain(mostly_itself, BOUGHT, own="b")
+    assert told.evidence.text == "you bought ‘Muesli’ before"
+    assert told.evidence.items == (("b", 0.5),)
+    assert explain(mostly_itself, BOUGHT, own="b", language="zh").evidence.text == (
+        "您曾购买过“Muesli”"
+    )
+    assert explain(mostly_itself, BOUGHT, own="a").evidence.text == "because you bought ‘Muesli’"
+
+
 def test_content_says_similar() -> None:
     told = explain({"content": row(0, 0, 0.9, 0), "ease": row(0.2, 0, 0, 0)}, BOUGHT)
     assert told.evidence.text == "similar to what you viewed: ‘Lamp’"

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 TEMPLATES: Mapping[str, Mapping[str, str]] = {
     "en": {
         "because": "because you {verb} {items}",
+        "again": "you {verb} {items} before",
         "similar": "similar to what you {verb}: {items}",
         "query": "matches your search {query}",
         "popular_recent": "popular: {verb} by {n} people in the last {days} days",
@@ -27,6 +28,7 @@ TEMPLATES: Mapping[str, Mapping[str, str]] = {
     },
     "zh": {
         "because": "因为您{verb}了{items}",
+        "again": "您曾{verb}过{items}",
         "similar": "与您{verb}的{items}相似",
         "query": "符合您的搜索{query}",
         "popular_recent": "热门：最近{days}天有{n}人{verb}",

@@ -84,6 +84,7 @@ def explain(
     facts: Facts = Facts(),
     language: Language = "en",
     shares: bool = False,
+    own: str | None = None,
 ) -> Explained:
     """Return the reason of one recommendation.
 
@@ -100,6 +101,9 @@ def explain(
         Language of the text.
     shares : bool
         Add "(62% of the score)" where the score is positive and the evidence is no more than it.
+    own : str or None
+        The item recommended. Where it is in the history itself and adds most, the reason says so
+        ("you bought it before"); nothing is recommended "because" of itself otherwise.
     """
     past = happened if isinstance(happened, Past) else Past.of(happened)
     table = np.zeros((max(len(amounts), 1), len(past.events) + 1))  # [P, n+1]
@@ -119,7 +123,7 @@ def explain(
     if kind == "history":
         history_part = names[int(table[:, :-1].sum(axis=1).argmax())]
         similar = history_part.startswith("content")
-        text, named = _of_history(items, past.events, similar=similar, language=language)
+        text, named = _of_history(items, past.events, similar=similar, language=language, own=own)
         evidence = tuple((item_id, amount) for item_id, amount, _ in named)
         told = sum(amount for _, amount in evidence)
     else:
@@ -175,19 +179,23 @@ def _of_history(
     *,
     similar: bool,
     language: Language,
+    own: str | None,
 ) -> tuple[str, list[tuple[str, float, int]]]:
     words = TEMPLATES[language]
     verb = happened[items[0][2]].verb
+    again = items[0][0] == own
     named = [
         row
         for row in items[:NAMED]
-        if row[1] >= SECOND * items[0][1] and happened[row[2]].verb == verb
+        if row[1] >= SECOND * items[0][1]
+        and happened[row[2]].verb == verb
+        and (row[0] == own) == again
     ]
     titles = list(dict.fromkeys(happened[i].title or item_id for item_id, _, i in named))
     quoted = [words["quote"].format(name=title) for title in titles]
     listed = words["comma"].join(quoted[:-1])
     listed = words["and"].join([part for part in (listed, quoted[-1]) if part])
-    template = words["similar" if similar else "because"]
+    template = words["again" if again else "similar" if similar else "because"]
     return template.format(verb=_verb(verb, language), items=listed), named
 
 
