@@ -146,6 +146,12 @@ def ltv_by_age(
     if members:
         return earners
     cells = observed_ltv(events, members=False, **given).filter(~pl.col("partial"), pl.col("n") > 0)
+    if cells.is_empty():
+        raise Unfit(
+            "no age is complete for users who are known to be new",
+            got="everybody was first seen within the burn-in, or too lately",
+            hint="read a longer log, or set a shorter burn_in_days in the scenario",
+        )
     split = options.get("by", ())
     by = [split] if isinstance(split, str) else list(split)
     before = pl.col("value").shift(1).over("cohort", "user_id", order_by="age").fill_null(0.0)

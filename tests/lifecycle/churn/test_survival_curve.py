@@ -142,6 +142,18 @@ def test_covariates_that_cannot_be_used_are_refused_by_name() -> None:
     separated = table.with_columns(e=pl.col("channel") == "ads")
     with pytest.raises(Unfit, match="separates perfectly"):
         fit(separated, "channel")
+    ordered = table.with_columns(age=-pl.col("t"), e=pl.lit(value=True)).unique("t")
+    with pytest.raises(Unfit, match="separates perfectly"):
+        fit(ordered, "age")
+    with pytest.raises(Unfit, match="separates perfectly"):
+        fit(ordered.with_columns(early=(pl.col("t") < 4).cast(pl.Float64)), "early")
+    with pytest.raises(Unfit, match="separates perfectly"):
+        fit(ordered.with_columns(age=pl.col("t"), s=pl.lit(0.0)), "age", entry="s")
+    noise = pl.Series(np.random.default_rng(3).normal(size=ordered.height))
+    with pytest.raises(Unfit, match="together separate"):
+        fit(ordered.with_columns(a=pl.col("age") + noise * 20, b=noise), "a", "b")
+    with pytest.raises(Unfit, match="nobody has ended"):
+        fit(table.with_columns(e=pl.lit(value=False)), "age")
     with pytest.raises(InputError, match="after its entry"):
         fit(table.with_columns(s=pl.col("t")), "age", entry="s")
     twice = table.with_columns(again=pl.col("age") * 2)

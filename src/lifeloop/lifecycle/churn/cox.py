@@ -91,6 +91,11 @@ def fit_cox(
             hint="leave out covariates that say the same, or that only few users have",
         ) from None
     told = fitter.summary
+    if not np.isfinite(told[["exp(coef) upper 95%", "p"]].to_numpy()).all():
+        raise Unfit(
+            "Cox regression found an effect without bound", got=", ".join(columns),
+            hint="leave out covariates that only few users have, or read a longer log",
+        )  # fmt: skip
     rows = pl.DataFrame(
         {
             "covariate": [str(name) for name in told.index],
@@ -141,15 +146,64 @@ def _columns(table: pl.DataFrame, covariates: Sequence[str]) -> dict[str, np.nda
 
 
 def _refuse_separation(data: dict[str, Any], covariates: list[str]) -> None:
-    # With a yes-or-no covariate of which one side never ends, its effect grows without bound.
+    # If whoever ends always has the largest (or the smallest) value of all who could have ended
+    # then, the likelihood grows with the effect without bound.
+    if not data["_e"].any():
+        raise Unfit(
+            "nobody has ended yet, so no effect can be seen", got=f"{len(data['_e'])} watched",
+            hint="wait, read a longer log, or call a shorter silence churn",
+        )  # fmt: skip
     for name in covariates:
-        values = data[name]
-        kinds = np.unique(values)
-        if len(kinds) == 2:
-            ends = [int(data["_e"][values == kind].sum()) for kind in kinds]
-            if min(ends) == 0:
-                raise Unfit(
-                    f"{name!r} separates perfectly: one side of it never ended",
-                    got=dict(zip(kinds.tolist(), ends, strict=True)),
-                    hint="leave it out, join its values with others, or read a longer log",
-                )
+        if any(_monotone(data, sign * data[name]) for sign in (1.0, -1.0)):
+            raise Unfit(
+                f"{name!r} separates perfectly: it says who ends next at every end",
+                got=f"{int(data['_e'].sum())} ends",
+                hint="leave it out, join its values with others, or read a longer log",
+            )
+    if "_s" not in data and len(covariates) > 1 and _jointly(data, covariates):
+        raise Unfit(
+            "the covariates together separate perfectly: they say who ends next at every end",
+            got=", ".join(covariates),
+            hint="leave some out, or read a longer log",
+        )
+
+
+def _jointly(data: dict[str, Any], covariates: list[str]) -> bool:
+    # Is there b with b'z of each end at least that of all still watched? As the watched only get
+    # fewer, it is enough that each end is not below the next end, nor below whoever is last seen
+    # between the two; ends of one time are equal. A linear program, exact.
+    from scipy.optimize import linprog
+
+    z = np.column_stack([data[name] for name in covariates])
+    z = (z - z.mean(axis=0)) / z.std(axis=0)
+    order = np.lexsort((1 - data["_e"], data["_t"]))  # ends first within a time
+    z, time, ended = z[order], data["_t"][order], data["_e"][order] == 1
+    ends = np.flatnonzero(ended)
+    before = ends[np.maximum(np.searchsorted(ends, np.arange(len(z)), side="left") - 1, 0)]
+    after = np.arange(len(z)) > ends[0]
+    gaps = (z[before] - z)[after]
+    tied = ended[after] & (time[before] == time)[after]
+    apart = gaps[~tied]
+    if not len(apart):
+        return False
+    found = linprog(
+        -apart.sum(axis=0), A_ub=-apart, b_ub=np.zeros(len(apart)),
+        A_eq=gaps[tied], b_eq=np.zeros(int(tied.sum())),
+        bounds=[(-1, 1)] * z.shape[1],
+    )  # fmt: skip
+    return bool(found.status == 0 and -found.fun > 1e-6 * len(z))
+
+
+def _monotone(data: dict[str, Any], score: np.ndarray[Any, Any]) -> bool:
+    until, ended = data["_t"], data["_e"] == 1
+    order = np.argsort(-until, kind="stable")
+    if "_s" not in data:
+        most = np.maximum.accumulate(score[order])  # among those watched at least as long
+        last = np.searchsorted(-until[order], -until[ended], side="right") - 1
+        return bool((score[ended] >= most[last]).all())
+    begin = data["_s"]
+    for time in np.unique(until[ended]):
+        watched = (begin < time) & (until >= time)
+        if (score[ended & (until == time)] < score[watched].max()).any():
+            return False
+    return True

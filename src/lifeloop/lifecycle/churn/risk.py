@@ -171,6 +171,12 @@ def _past(
     day = panel.last_day - weeks * WEEK
     hazard: Hazard = fit_hazard(panel, known=day, weeks=weeks, rng=np.random.default_rng(SEED))
     rows = standing_at(panel, day)
+    if rows.is_empty():
+        raise Unfit(
+            "nobody was there to churn on the day from which the rest was hidden",
+            got=f"{weeks} weeks hidden",
+            hint="ask for fewer days ahead, or read a log with users who stay",
+        )
     truth = churned_within(panel, rows, day, weeks)
     return rows, hazard.probability(matrix(rows)), truth, _floors(panel, rows, day, weeks)
 
@@ -179,6 +185,8 @@ def _floors(panel: Panel, rows: pl.DataFrame, day: int, weeks: int) -> dict[str,
     before = day - weeks * WEEK
     past = standing_at(panel, before)
     fell = churned_within(panel, past, before, weeks).astype(np.float64)
+    if past.is_empty():  # nobody to learn a share from: even odds
+        return {name: np.full(rows.height, 0.5) for name in ("silence", "base_rate")}
     silent = past["silent_days"].to_numpy().astype(np.int64)
     n = np.bincount(silent, minlength=int(silent.max()) + 1)
     share = (np.bincount(silent, weights=fell) + fell.mean()) / (n + 1)

@@ -71,7 +71,10 @@ def scaled(h: Histories) -> tuple[Histories, Floats, Floats]:
     flat = deviation <= 1e-9 * np.maximum(np.abs(mean), 1.0)
     if flat.any():
         named = [name for name, one in zip(h.z_names, flat, strict=True) if one]
-        raise Unfit("covariates that do not vary have no effect to estimate", got=named)
+        raise Unfit(
+            "covariates that do not vary have no effect to estimate", got=named,
+            hint="leave them out, or use the pareto model",
+        )  # fmt: skip
     out = (z - mean) / deviation
     if np.linalg.matrix_rank(out, tol=1e-6 * np.sqrt(len(z))) < z.shape[1]:
         raise Unfit(

@@ -16,16 +16,27 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
+MOST_DAYS = 4_000
+"""Days watched beyond which single days are no longer counted one by one."""
+
+
 def opportunities(h: Histories) -> tuple[Ints, Ints, Ints]:
     """Return repeats, day of the last and days watched, each [N] of integers.
 
     Raises
     ------
     Unfit
-        More repeats than days up to the last of them.
+        More repeats than days up to the last of them, or more than ``MOST_DAYS`` watched.
     """
     x = h.x.astype(np.int64)
     last, n = (np.rint(t * DAYS_PER[h.unit]).astype(np.int64) for t in (h.t_x, h.age))
+    if n.max() > MOST_DAYS:
+        raise Unfit(
+            "BG/BB counts days one by one, and these histories are too long for that",
+            got=f"{n.max():,} days",
+            allowed=f"at most {MOST_DAYS:,}",
+            hint="use the pareto model, which is the same in continuous time",
+        )
     more = x > last
     if more.any():
         at = int(np.flatnonzero(more)[0])
@@ -65,24 +76,28 @@ def with_slopes(theta: Floats, h: Histories) -> tuple[Floats, Floats, Floats, Fl
     tail = np.logaddexp.accumulate(terms[:, ::-1], axis=1)[:, ::-1]
     m = np.arange(terms.shape[1])
     both, out = digamma(alpha + beta), digamma(gamma + delta)
-    each = np.empty((4, *terms.shape))  # d term
-    each[0] = digamma(alpha + kinds)[:, None] - digamma(alpha + beta + m) - digamma(alpha) + both
-    slack = np.maximum(m[None, :] - kinds[:, None], 0)
-    each[1] = digamma(beta + m)[slack] - digamma(alpha + beta + m) - digamma(beta) + both
-    each[2] = digamma(gamma + 1) - digamma(gamma + delta + 1 + m) - digamma(gamma) + out
-    each[3] = digamma(delta + m) - digamma(gamma + delta + 1 + m) - digamma(delta) + out
+    slack = np.maximum(m[:, None] - kinds[None, :], 0)
+    fewer = digamma(alpha + beta + m)
+    ended = digamma(gamma + delta + 1 + m)
+    each = np.empty((len(m), 4, len(kinds)))  # [M + 1, 4, U], d term
+    each[:, 0] = digamma(alpha + kinds)[None, :] - (fewer + digamma(alpha) - both)[:, None]
+    each[:, 1] = digamma(beta + m)[slack] - (fewer + digamma(beta) - both)[:, None]
+    each[:, 2] = (digamma(gamma + 1) - ended - digamma(gamma) + out)[:, None]
+    each[:, 3] = (digamma(delta + m) - ended - digamma(delta) + out)[:, None]
     # the mean of d term over the tail from m on, weighted by the terms: from the end backwards
     with np.errstate(invalid="ignore"):
-        own = np.where(np.isfinite(tail), np.exp(terms - tail), 0.0)
-    slope = np.zeros_like(each)
-    for at in range(terms.shape[1] - 2, -1, -1):
-        share = own[:, at]
-        slope[:, :, at] = share * each[:, :, at] + (1 - share) * slope[:, :, at + 1]
+        own = np.where(np.isfinite(tail), np.exp(terms - tail), 0.0).T.copy()  # [M + 1, U]
+    slope = each
+    slope[-1] = 0.0
+    for at in range(len(m) - 2, -1, -1):
+        slope[at] -= slope[at + 1]
+        slope[at] *= own[at]
+        slope[at] += slope[at + 1]
     gone = _between(tail[row, last], tail[row, n])
     with np.errstate(invalid="ignore"):
         kept = np.where(last < n, np.exp(tail[row, n] - tail[row, last]), 0.0)
-    a, b = slope[:, row, last], slope[:, row, n]  # [4, N]
-    d_gone = a + (a - b) * kept / np.maximum(1 - kept, 1e-300)
+    a, b = slope[last, :, row], slope[n, :, row]  # [N, 4]
+    d_gone = a + (a - b) * (kept / np.maximum(1 - kept, 1e-300))[:, None]
     d_alive = np.stack(
         [
             digamma(alpha + x) - digamma(alpha + beta + n) - digamma(alpha) + both,
@@ -93,7 +108,7 @@ def with_slopes(theta: Floats, h: Histories) -> tuple[Floats, Floats, Floats, Fl
     )
     base = betaln(alpha + x, beta + n - x) - betaln(alpha, beta)
     alive = base + betaln(gamma, delta + n) - betaln(gamma, delta)
-    return alive, gone, d_alive.T, np.where(last < n, d_gone, 0.0).T
+    return alive, gone, d_alive.T, np.where((last < n)[:, None], d_gone, 0.0)
 
 
 def purchases_ahead(

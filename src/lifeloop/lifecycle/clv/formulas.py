@@ -6,13 +6,14 @@ with a beta(a, b) probability (BG, MBG), at a gamma(s, β) rate (Pareto), or nev
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, gammaln, hyp2f1
+from scipy.special import betaincinv, expit, gammaln, hyp2f1
 
 from lifeloop.lifecycle.clv import discrete
 from lifeloop.lifecycle.clv.histories import DAYS_PER, Histories
 
 Floats = NDArray[np.float64]
 
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(48)
 PARETO = ("pareto", "pareto_cov")
 
 
@@ -124,10 +125,23 @@ def _bg_purchases(
     # E[(1 - (alpha / (alpha + p t))^r) / p] over p ~ beta(a, b), for one who is alive
     if abs(a - 1) < 1e-6:  # the closed form is 0/0 at a = 1 and continuous there
         a = 1 + 1e-6
-    z = t / (alpha + t)
-    c = a + b - 1
-    series = (1 - z) ** r * hyp2f1(r, b, c, z)
-    return np.asarray(c / (a - 1) * (1 - series), np.float64)
+    z, c = t / (alpha + t), a + b - 1
+    with np.errstate(all="ignore"):  # 0 · inf far out, where another way round is taken
+        out = np.asarray(c / (a - 1) * (1 - (1 - z) ** r * hyp2f1(r, b, c, z)), np.float64)
+        if not np.isfinite(out).all():  # many purchases: Euler's transformation of the series
+            other = c / (a - 1) * (1 - (1 - z) ** (a - 1) * hyp2f1(c - r, a - 1, c, z))
+            out = np.where(np.isfinite(out), out, other)
+        if not np.isfinite(out).all():  # large a and b: all leave alike, p varies little
+            out = np.where(np.isfinite(out), out, _by_quadrature(r, alpha, a, b, t))
+    return np.asarray(out, np.float64)
+
+
+def _by_quadrature(
+    r: Floats | float, alpha: Floats | float, a: float, b: Floats | float, t: Floats | float
+) -> Floats:
+    r, alpha, b, t = (np.asarray(v, np.float64)[..., None] for v in (r, alpha, b, t))
+    p = np.maximum(betaincinv(a, b, (NODES + 1) / 2), 1e-300)  # [..., J]
+    return np.asarray((-np.expm1(-r * np.log1p(p * t / alpha)) / p) @ WEIGHTS / 2, np.float64)
 
 
 def _pareto_purchases(

@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 from scipy.special import digamma, expit, gammaln
 
 from lifeloop.lifecycle.clv import discrete
-from lifeloop.lifecycle.clv.formulas import alive_and_gone, pareto_terms
+from lifeloop.lifecycle.clv.formulas import NODES, WEIGHTS, alive_and_gone, pareto_terms
 from lifeloop.lifecycle.clv.histories import Histories
 
 Floats = NDArray[np.float64]
-
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(48)
 
 
 def with_slopes(name: str, theta: Floats, h: Histories) -> tuple[Floats, Floats]:
