@@ -10,7 +10,7 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
-pytest_plugins = ["lifeloop.testing.served", "lifeloop.testing.shops"]
+pytest_plugins = ["lifeloop.testing.served", "lifeloop.testing.shops", "lifeloop.testing.browser"]
 
 ROOT = Path(__file__).resolve().parents[1]
 

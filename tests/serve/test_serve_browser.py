@@ -1,6 +1,5 @@
 """The script for pages in a real browser: what happens on a page arrives, once, whatever fails."""
 
-import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,10 +23,6 @@ PAGE = """<!doctype html><meta charset="utf-8"><title>shop</title>
 <a id="b" href="#y" data-lifeloop-item="茶 2" data-lifeloop-request="r1"
    data-lifeloop-position="1">far below</a>
 <script src="{url}/lifeloop.js" data-key="{key}" data-user="ann" defer></script>"""
-ARGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-]
 
 
 @pytest.fixture(scope="module")
@@ -57,19 +52,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Runnin
         yield origin, server, folder
     shop.shutdown()
     shop.server_close()
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("no Chromium: apt-get install chromium")
-    with sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=path, args=ARGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -105,7 +105,10 @@ def time_axis(rows: pl.DataFrame, grain: str) -> Clock:
         labelOverlap="greedy",
         grid=False,
     )
-    scale = alt.Scale(type="utc", domain=[epoch_ms(end) for end in ends], nice=False)
+    # An expression as well: Vega-Lite reads numbers as moments on some marks and leaves them
+    # numbers on others (rect), and then warns that two layers of one picture disagree.
+    domain = alt.ExprRef(str([epoch_ms(end) for end in ends]))
+    scale = alt.Scale(type="utc", domain=domain, nice=False)
 
     def x(field: str) -> alt.X:
         return alt.X(f"{field}:T", scale=scale, axis=axis)

@@ -19,7 +19,7 @@ from starlette.responses import RedirectResponse, Response
 from lifeloop.charts.words import Words, words
 from lifeloop.errors import ConfigError, InputError, LifeloopError, StoreError, UnknownId
 from lifeloop.lifecycle.calendar import Grain, date_of, day_of
-from lifeloop.serve import signin
+from lifeloop.serve import logs, signin
 from lifeloop.serve.dashboard import formats
 from lifeloop.serve.dashboard.desk import Desk
 from lifeloop.serve.dashboard.filters import Filters
@@ -194,6 +194,11 @@ def _built(build: Build, view: View) -> Response:
     except LifeloopError as error:
         status = next((s for kind, s in _STATUS if isinstance(error, kind)), 409)
         title, hint = str(error), getattr(error, "hint", None)
+    except Exception as error:  # a page is answered by a page
+        request_id = view.request.state.request_id
+        logs.failure(error, request_id=request_id)
+        words = view.t["refused"]
+        status, title, hint = 500, words["failed"], words["failed_next"].format(id=request_id)
     return view.show("refused.html", status=status, title=title, hint=hint)
 
 

@@ -15,6 +15,8 @@ from lifeloop.serve.routes.models import progress
 pages = Pages()
 
 HOME = "/dashboard/models"
+_NEW: dict[str, Any] = dict.fromkeys(("step", "done", "total", "bundle", "error"))
+"""What a job does not say before its process has begun."""
 
 
 @pages.get("/dashboard/models")
@@ -26,7 +28,7 @@ def models(view: View) -> Response:
         {**row, "trouble": refused.get(row["bundle"]), "facts": _facts(row["manifest"])}
         for row in service.loop.store.bundles()
     ]
-    jobs = service.jobs.listed()[:10]
+    jobs = [_NEW | job for job in service.jobs.listed()[:10]]
     activations = service.loop.store.activations()
     return view.show(
         "models.html",
