@@ -1,5 +1,7 @@
 """lifeloop's own models under the same runner; PYTHONPATH holds src."""
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,8 @@ def fitter(name):
         data = data_of(known)
         chosen = Models(**settings)
         (model,) = build([name], chosen, horizon=known.horizon, repeats=not known.seen_out)
+        if hasattr(model, "seconds"):  # trains in rounds: stops as the peers do
+            model = replace(model, seconds=float(os.environ["PEER_FIT_S"]))
         fitted = model.fit(data, rng=np.random.default_rng(seed))
         every = histories(data, np.arange(known.n_users, dtype=np.int32))
         moment = np.full(known.n_users, data.as_of_us)
@@ -57,8 +61,6 @@ def fitter(name):
 
 
 def _at(asked, moment):
-    from dataclasses import replace
-
     shift = (moment - asked.as_of_us) / 86_400_000_000
     age = asked.age_days + np.repeat(shift, np.diff(asked.indptr))
     return replace(asked, age_days=np.maximum(age, 0).astype(np.float32), as_of_us=moment)

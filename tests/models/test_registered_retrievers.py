@@ -8,11 +8,12 @@ from lifeloop.config import Models
 from lifeloop.contracts import Retriever
 from lifeloop.models import NAMES, build
 from lifeloop.models.rank.ranked import Ranked
+from lifeloop.models.registry import NEURAL
 from lifeloop.testing.retriever_suite import RetrieverContract
 
 
 class TestRegistered(RetrieverContract):
-    @pytest.fixture(params=NAMES)
+    @pytest.fixture(params=[name for name in NAMES if name not in NEURAL])
     def retriever(self, request: pytest.FixtureRequest) -> Retriever:
         return build([request.param], Models())[0]
 

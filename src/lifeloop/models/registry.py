@@ -8,6 +8,7 @@ from lifeloop.contracts import Retriever
 from lifeloop.errors import InputError
 from lifeloop.models.blend import Blend
 from lifeloop.models.holdout import Horizon
+from lifeloop.models.neural.sasrec import Sasrec
 from lifeloop.models.rank.ranked import Ranked
 from lifeloop.models.retrieve.als import Als
 from lifeloop.models.retrieve.chance import Chance
@@ -48,6 +49,11 @@ SINGLE: dict[str, Callable[[Models], Retriever]] = {
     ),
 }
 
+NEURAL: dict[str, Callable[[Models], Retriever]] = {
+    "sasrec": lambda s: Sasrec(),
+}
+"""Networks: need the extra ``[train]``, and are used only where they are named."""
+
 BLENDED = (
     "popularity",
     "recency_popularity",
@@ -63,7 +69,7 @@ BLENDED = (
 REPEATED = ("replenish",)
 """The parts that are added where what was used may come back."""
 
-NAMES: tuple[str, ...] = (*SINGLE, "lifeloop", "ranked")
+NAMES: tuple[str, ...] = (*SINGLE, *NEURAL, "lifeloop", "ranked")
 """Every name that ``build`` knows."""
 
 
@@ -102,8 +108,8 @@ def build(
 
 
 def _one(name: str, settings: Models, *, horizon: Horizon, repeats: bool) -> Retriever:
-    if name in SINGLE:
-        return SINGLE[name](settings)
+    if name in SINGLE or name in NEURAL:
+        return {**SINGLE, **NEURAL}[name](settings)
     blend = Blend(
         parts=tuple(SINGLE[part](settings) for part in (*BLENDED, *(REPEATED if repeats else ()))),
         horizon=horizon,

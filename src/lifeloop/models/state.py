@@ -13,6 +13,7 @@ from lifeloop.contracts import FittedRetriever
 from lifeloop.errors import BundleError
 from lifeloop.models import arrays as ar
 from lifeloop.models.blended import FittedBlend
+from lifeloop.models.neural.sasrec import FittedSasrec
 from lifeloop.models.rank.reranked import FittedRanked
 from lifeloop.models.retrieve.als import FittedAls
 from lifeloop.models.retrieve.chance import FittedChance
@@ -34,6 +35,7 @@ KINDS: dict[str, type[Any]] = {
     "als": FittedAls,
     "replenish": FittedReplenish,
     "random": FittedChance,
+    "sasrec": FittedSasrec,
     "blend": FittedBlend,
     "ranked": FittedRanked,
 }

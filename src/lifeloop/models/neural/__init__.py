@@ -1,0 +1,1 @@
+"""Networks (extra ``[train]``): trained with torch, served without it."""
