@@ -1,22 +1,22 @@
-"""Where users are going: moves between activity states, projected, and what a state is worth."""
+"""Where users are going: moves by weekday, projected, and what a stage is worth."""
 
 from lifeloop.lifecycle.forecast.arrivals import new_users_forecast
-from lifeloop.lifecycle.forecast.backtest import Backtest, backtest
-from lifeloop.lifecycle.forecast.moves import POSSIBLE, MoveModel, fit_moves
-from lifeloop.lifecycle.forecast.project import Fan, fan, project
-from lifeloop.lifecycle.forecast.worth import CAVEAT, StageWorth, stage_worth
+from lifeloop.lifecycle.forecast.flows import Flows, flows_of
+from lifeloop.lifecycle.forecast.values import summed_value
+from lifeloop.lifecycle.forecast.weekly import POSSIBLE, Ahead, Fan, Weekly, ahead, fit_weekly
+from lifeloop.lifecycle.forecast.widths import error_widths, widened
 
 __all__ = [
-    "CAVEAT",
     "POSSIBLE",
-    "Backtest",
+    "Ahead",
     "Fan",
-    "MoveModel",
-    "StageWorth",
-    "backtest",
-    "fan",
-    "fit_moves",
+    "Flows",
+    "Weekly",
+    "ahead",
+    "error_widths",
+    "fit_weekly",
+    "flows_of",
     "new_users_forecast",
-    "project",
-    "stage_worth",
+    "summed_value",
+    "widened",
 ]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lifeloop.lifecycle.forecast.arrivals import SEASON, new_users_forecast
 from lifeloop.lifecycle.forecast.flows import Flows
-from lifeloop.lifecycle.forecast.project import Fan
+from lifeloop.lifecycle.forecast.widths import error_widths, widened
 
 Floats = NDArray[np.float64]
 
@@ -23,6 +23,27 @@ PSEUDO = 20.0
 BLENDS = (0.0, 0.25, 0.5, 0.75, 1.0)
 HOLD_OUTS = 3
 ACTIVE = ("new", "current", "reactivated", "resurrected")
+
+
+POSSIBLE: dict[str, tuple[str, ...]] = {
+    "new": ("current", "at_risk_wau"),
+    "current": ("current", "at_risk_wau"),
+    "reactivated": ("current", "at_risk_wau"),
+    "resurrected": ("current", "at_risk_wau"),
+    "at_risk_wau": ("current", "reactivated", "at_risk_wau", "at_risk_mau"),
+    "at_risk_mau": ("reactivated", "resurrected", "at_risk_mau", "dormant"),
+    "dormant": ("resurrected", "dormant"),
+}
+"""Where a user of each activity state can be a day later, by the definition of the states."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fan:
+    """Expected users per day and state and their 95% interval, each [H, S]."""
+
+    mean: Floats
+    low: Floats
+    high: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,25 +61,27 @@ class Ahead:
     """Expected users per day and state with intervals, and how they were made.
 
     ``base`` is "last_week" or "month_mean", ``weight`` its share; the rest is of the moves.
+    ``origins`` are the earlier days whose errors the intervals were widened by; with 0 they are
+    of chance and uncertain moves alone, and too narrow.
     """
 
     fan: Fan
     base: str
     weight: float
+    origins: int
 
 
 def fit_weekly(flows: Flows) -> Weekly:
     """Learn the moves of each weekday from the newest ``WINDOW`` days.
 
     Every row is (moves of that weekday + PSEUDO · row of all weekdays), normalised; the row of all
-    weekdays is smoothed only over moves that happened at all.
+    weekdays is smoothed only over moves that can happen: ``POSSIBLE`` of activity states, of
+    stages those that ever happened.
     """
     size = len(flows.names)
     window = slice(max(1, len(flows.counts) - WINDOW), None)
     moves, weekday = flows.moves[window], flows.weekday[window]
-    happened = flows.moves.sum(axis=0) > 0
-    happened |= np.eye(size, dtype=bool)
-    pooled = moves.sum(axis=0) + 0.5 * happened
+    pooled = moves.sum(axis=0) + 0.5 * _can_happen(flows)
     pooled /= pooled.sum(axis=1, keepdims=True)
     by_day = np.stack([moves[weekday == w].sum(axis=0) for w in range(SEASON)])  # [W, S, S]
     pseudo = by_day + PSEUDO * pooled
@@ -76,18 +99,28 @@ def ahead(flows: Flows, *, horizon: int, rng: np.random.Generator, n: int = 300)
     same weekday, whichever and as much as had been best in three earlier hold-outs of the same
     length; the blend keeps everybody too, the largest state takes up the difference. Intervals by
     parametric bootstrap: each future draws its moves (Dirichlet), a shock for each day as large as
-    the days of the past differed from their weekday, and moves whole users by chance.
+    the days of the past differed from their weekday, and moves whole users by chance. They are
+    never narrower than the errors of the same forecast from earlier days (``error_widths``), which
+    also hold what no drawn future knows: a level that drifts, a season.
     """
     base, weight = _blend(flows, horizon)
     mean = blended(flows, horizon, base=base, weight=weight)
     model = fit_weekly(flows)
     low, high = _futures(flows, model, horizon, rng, n)
     chain = blended(flows, horizon, base=base, weight=0.0)
-    return Ahead(
-        Fan(mean, np.maximum(mean + low - chain, 0.0), np.maximum(mean + high - chain, mean)),
-        base,
-        weight,
+    low, high = np.maximum(mean + low - chain, 0.0), np.maximum(mean + high - chain, mean)
+    widths, origins = error_widths(
+        flows, horizon, lambda past: blended(past, horizon, base=base, weight=weight)
     )
+    low, high = widened(mean, low, high, widths)
+    return Ahead(Fan(mean, low, high), base, weight, origins)
+
+
+def _can_happen(flows: Flows) -> NDArray[np.bool_]:
+    if "dormant" in flows.names:
+        return np.array([[to in POSSIBLE[at] for to in flows.names] for at in flows.names])
+    happened = flows.moves.sum(axis=0) > 0
+    return np.asarray(happened | np.eye(len(flows.names), dtype=bool))
 
 
 def blended(flows: Flows, horizon: int, *, base: str, weight: float) -> Floats:
