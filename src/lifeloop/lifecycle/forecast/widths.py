@@ -28,12 +28,13 @@ def error_widths(
 ) -> tuple[Floats, int]:
     """Return half the 95% width of ln(true users / forecast users), [H, S], and K.
 
-    The forecast is made from up to ``ORIGINS`` earlier days with what was known then, and compared
-    with what came. The width is the root mean square of ln((true + ½)/(forecast + ½)), per state
-    and day ahead and never falling from one week to the same weekday of the next, times the quantile
-    of Student's t. Errors of origins less than the horizon apart go together, so that the degrees
-    of freedom are the horizons that fit into the days compared, not the origins. The ½ keeps empty
-    states finite. With no earlier day to start from the width is 0 and K is 0.
+    The forecast is made from up to ``ORIGINS`` earlier days with what was known then, and
+    compared with what came. The width is the root mean square of ln((true + ½)/(forecast + ½)),
+    per state and day ahead and never falling from one week to the same weekday of the next,
+    times the quantile of Student's t. Errors of origins less than the horizon apart go
+    together, so that the degrees of freedom are the horizons that fit into the days compared,
+    not the origins. The ½ keeps empty states finite. With no earlier day to start from the
+    width is 0 and K is 0.
 
     Parameters
     ----------
