@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.lifecycle [--events N] [--only NAME,NAME] [--repeat K] [--alone]`` prints
 JSON and keeps it under ``.bench/``. Every ratio is of two times in one run, the best of K each,
-taken in turns; equal numbers are asserted for growth accounting and retention before any timing.
+taken in turns; equal numbers are asserted for growth accounting, retention and the stages before
+any timing.
 """
 
 import argparse
@@ -20,17 +21,26 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 import polars as pl
 
-from benchmarks.lifecycle_by_hand import BY_HAND, SQL, duck
+from benchmarks import lifecycle_path_by_hand
+from benchmarks.lifecycle_by_hand import BY_HAND as TABLES_BY_HAND
+from benchmarks.lifecycle_by_hand import SQL, duck
 from benchmarks.lifecycle_log import DAY_US, SEED, log_file
 from lifeloop import lifecycle as lc
 from lifeloop.lifecycle.daily import applied, build, change
 
 FOLDER = Path(".bench")
 DEFINITIONS = lc.StageDefinitions(joins=("sign_up",), activates=("add_to_cart",))
+BY_HAND: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
+    **TABLES_BY_HAND,
+    "stages": lifecycle_path_by_hand.stages,
+    "stage_counts": lifecycle_path_by_hand.stage_counts,
+    "transitions": lifecycle_path_by_hand.transitions,
+}
 OURS: dict[str, Callable[[pl.DataFrame], Any]] = {
     "growth_accounting": lambda e: lc.growth_accounting(e, grain="week"),
     "retention": lambda e: lc.retention(e, grain="week"),
     "active_users": lc.active_users,
+    "active_day_histogram": lc.active_day_histogram,
     "activity_states": lc.activity_states,
     "sessions": lc.sessions,
     "traffic": lc.traffic,
@@ -73,6 +83,12 @@ def check_equal(events: pl.DataFrame, con: Any) -> None:
     cells = lc.retention(events, grain="week").filter(pl.col("retained") > 0)
     assert cells["retained"].to_list() == BY_HAND["retention"](events)["retained"].to_list()
     assert cells["retained"].to_list() == [r[2] for r in duck(con, "retention")]
+    placed, stood = OURS["stages"](events), lifecycle_path_by_hand.stages(events)
+    shown = lifecycle_path_by_hand.SHOWN
+    assert placed["stage"].to_list() == [shown[k] for k in stood["stage"].to_list()]
+    assert placed["since"].to_physical().to_list() == stood["since"].to_list()
+    moves = lifecycle_path_by_hand.transitions(events)
+    assert OURS["transitions"](events)["n"].sum() == moves["n"].sum()
 
 
 def bench_tables(events: pl.DataFrame, names: list[str], repeat: int) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def _user_days(events: pl.DataFrame) -> pl.LazyFrame:
     return _active(events).select("user_id", d=_day()).group_by("user_id", "d").agg()
 
 
-def _levels(spans: pl.LazyFrame, names: list[str]) -> pl.DataFrame:
+def levels(spans: pl.LazyFrame, names: list[str]) -> pl.DataFrame:
     # spans: name, begin, until, n. One step up, one step down, summed over the days.
     steps = pl.concat(
         [
@@ -92,7 +92,7 @@ def active_users(events: pl.DataFrame) -> pl.DataFrame:
             for name, reach in (("dau", 1), ("wau", 7), ("mau", 30))
         ]
     )
-    return _levels(spans, ["dau", "wau", "mau"])
+    return levels(spans, ["dau", "wau", "mau"])
 
 
 def activity_states(events: pl.DataFrame) -> pl.DataFrame:
@@ -131,7 +131,7 @@ def activity_states(events: pl.DataFrame) -> pl.DataFrame:
             ),
         ]
     )
-    return _levels(spans, [])
+    return levels(spans, [])
 
 
 def sessions(events: pl.DataFrame) -> pl.DataFrame:
@@ -302,7 +302,7 @@ def satisfaction(events: pl.DataFrame) -> pl.DataFrame:
             .agg(n=pl.len().cast(pl.Int64))
         )
         parts.append(spans.select("name", begin="d", until="until", n="n"))
-    return _levels(pl.concat(parts), [])
+    return levels(pl.concat(parts), [])
 
 
 def referrals(events: pl.DataFrame) -> pl.DataFrame:
@@ -326,6 +326,32 @@ def referrals(events: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def return_rates(events: pl.DataFrame) -> pl.DataFrame:
+    before = pl.col("d") - pl.col("d").shift(1).over("user_id", order_by="d")
+    after = pl.col("d").shift(-1).over("user_id", order_by="d")
+    days = _user_days(events).with_columns(before=before, back=after == pl.col("d") + 1)
+    state = (
+        pl.when(pl.col("before").is_null())
+        .then(pl.lit("nurr"))
+        .when(pl.col("before") <= 6)
+        .then(pl.lit("curr"))
+        .when(pl.col("before") <= 29)
+        .then(pl.lit("rurr"))
+        .otherwise(pl.lit("surr"))
+    )
+    cells = days.group_by(w=(pl.col("d") + 3) // 7, measure=state).agg(
+        n=pl.len(), returned=pl.col("back").sum()
+    )
+    return cells.sort("w", "measure").collect()
+
+
+def active_day_histogram(events: pl.DataFrame) -> pl.DataFrame:
+    days = _user_days(events)
+    recent = days.filter(pl.col("d") > pl.col("d").max() - 30)
+    counts = recent.group_by("user_id").agg(active_days=pl.len())
+    return counts.group_by("active_days").agg(n=pl.len()).sort("active_days").collect()
+
+
 BY_HAND: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
     "growth_accounting": growth_accounting,
     "retention": retention,
@@ -341,6 +367,8 @@ BY_HAND: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
     "rfm": rfm,
     "satisfaction": satisfaction,
     "referrals": referrals,
+    "return_rates": return_rates,
+    "active_day_histogram": active_day_histogram,
 }
 
 _SQL_WEEKS = f"""

@@ -60,7 +60,10 @@ def satisfaction(
     """
     view = opened(events, options, needs=("rating",))
     kinds = {"csat": tuple(csat_types), "nps": tuple(nps_types)}
-    asked = kept(view.log.of((*kinds["csat"], *kinds["nps"])))
+    read = ("user_id", *view.by, "t_us", "day", "type", "rating", "seq", "event_id")
+    asked = view.log.of((*kinds["csat"], *kinds["nps"]))
+    there = {*view.log.columns, *view.by, "day"}
+    asked = kept(asked.select(name for name in read if name in there))
     view = replace(view, log=view.log.having(asked))
     voices = nw.concat([_voices(view, types, scale) for scale, types in kinds.items()])
     if members:

@@ -12,7 +12,7 @@ from narwhals.typing import IntoFrame
 from lifeloop.contracts import Long
 from lifeloop.errors import InputError
 from lifeloop.lifecycle.calendar import end_of_day_us, micros, start_of_day_us
-from lifeloop.lifecycle.daytable import DAY_SCHEMA, day_frame, table_of
+from lifeloop.lifecycle.daytable import DAY_SCHEMA, numbered_days, placed, table_of
 from lifeloop.lifecycle.definitions import StageDefinitions
 from lifeloop.lifecycle.frame import Log, collect, read
 from lifeloop.lifecycle.path import Facts, Path, path
@@ -20,7 +20,7 @@ from lifeloop.lifecycle.purchases import ORDER, order_lines
 from lifeloop.lifecycle.standing import Standing, cut
 
 FACTS = tuple(f.name for f in fields(Facts))
-FOREVER = 1 << 39
+FOREVER = 1 << 30
 """Paths run on into the future: silence alone changes a stage on days that are already known."""
 
 SUMS = ("net", "valued", "paid", "refund")
@@ -140,9 +140,8 @@ def build(events: IntoFrame, *, definitions: StageDefinitions, zone: str = "UTC"
         IANA zone of days.
     """
     log = read(events, zone=zone)
-    days = day_frame(log, definitions)
-    users = days.select(pl.col("user_id").unique(maintain_order=False)).sort("user_id")
-    with_ix = indexed(days, users)
+    ids, with_ix = numbered_days(log, definitions)
+    users = ids.to_frame("user_id")
     orders = indexed(order_sums(log, definitions), users).select(list(ORDER_SCHEMA))
     paths, people = followed(with_ix, definitions)
     return Daily(
@@ -160,8 +159,7 @@ def order_sums(log: Log, d: StageDefinitions) -> pl.DataFrame:
 
 def indexed(frame: pl.DataFrame, users: pl.DataFrame) -> pl.DataFrame:
     """Return the frame with ``ix`` in place of ``user_id``; users without a place have null."""
-    places = users.with_row_index("ix").with_columns(pl.col("ix").cast(pl.Int32))
-    return frame.join(places, on="user_id", how="left", maintain_order="left").drop("user_id")
+    return placed(frame, users["user_id"])
 
 
 def followed(days: pl.DataFrame, d: StageDefinitions) -> tuple[pl.DataFrame, pl.DataFrame]:
