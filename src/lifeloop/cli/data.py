@@ -98,6 +98,33 @@ def import_pair(
         show_report(kind, report)
 
 
+def import_everything(
+    file: Annotated[Path, typer.Argument(help="a file of lifeloop export --all")],
+    hash_emails: HashEmails = False,
+    folder: Folder = Path("."),
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Import the export of a whole store; what is held already is skipped."""
+    from lifeloop.cli.progress import bars
+    from lifeloop.transfer import import_all
+
+    with opened(folder, as_json=as_json) as loop, bars(quiet=quiet or as_json) as progress:
+        reports = import_all(
+            loop.store,
+            file,
+            scenario=loop.scenario,
+            clock=loop.clock,
+            key=loop.id_key(hash_emails=hash_emails),
+            progress=progress,
+        )
+    if as_json:
+        print_json({kind: report.to_dict() for kind, report in reports.items()})
+        return
+    for kind, report in reports.items():
+        show_report(f"{kind} rows", report)
+
+
 def pseudonym(
     address: Annotated[str, typer.Argument(help="an e-mail address")],
     folder: Folder = Path("."),

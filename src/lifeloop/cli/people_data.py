@@ -1,12 +1,12 @@
-"""Commands about what is held of a person: export it, erase it, look at refused links."""
+"""Commands about what is held: export it, of a person or all; erase a person; refused links."""
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
-from lifeloop.cli.session import AsJson, Folder, opened, out, print_json, table
+from lifeloop.cli.session import AsJson, Folder, Quiet, opened, out, print_json, table
 
 Person = Annotated[str, typer.Argument(help="user id, or anon:<anonymous id>")]
 
@@ -35,12 +35,22 @@ def erase(
 
 
 def export(
-    user_id: Person,
+    user_id: Annotated[str | None, typer.Argument(help="user id, or anon:<anonymous id>")] = None,
+    every: Annotated[
+        Path | None,
+        typer.Option("--all", help="write the whole store to this file; see import all"),
+    ] = None,
     into: Annotated[Path | None, typer.Option(help="write to this file, not to stdout")] = None,
     folder: Folder = Path("."),
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Write everything that is held about a person as JSON."""
+    """Write everything that is held about a person as JSON, or with --all the whole store."""
+    if (user_id is None) == (every is None) or (every is not None and into is not None):
+        raise typer.BadParameter("name a person, or a file with --all FILE")
+    if user_id is None or every is not None:
+        _export_all(cast("Path", every), folder, as_json=as_json, quiet=quiet)
+        return
     from lifeloop.custody import held as held_about
 
     with opened(folder, as_json=as_json) as loop:
@@ -53,6 +63,19 @@ def export(
         print_json({"file": str(into), "events": len(held["events"])})
     else:
         out.print(f"wrote {into}: {len(held['events'])} events", highlight=False)
+
+
+def _export_all(file: Path, folder: Path, *, as_json: bool, quiet: bool) -> None:
+    from lifeloop.cli.progress import bars
+    from lifeloop.transfer import export_all
+
+    with opened(folder, as_json=as_json) as loop, bars(quiet=quiet or as_json) as progress:
+        about = export_all(loop.store, file, progress=progress)
+    if as_json:
+        print_json({"file": str(file), **about})
+        return
+    out.print(table(f"wrote {file.name}", ["", "rows"], [[k, n] for k, n in about["rows"].items()]))
+    out.print("· keys, accounts, models and audits are not in it: lifeloop backup copies a project")
 
 
 def audit(folder: Folder = Path("."), as_json: AsJson = False) -> None:

@@ -225,6 +225,13 @@ class Store(Protocol):
         """Put the rows of a backup into this store, which must be empty; all or none."""
         ...
 
+    def dump(self) -> Iterator[dict[str, Any]]:
+        """Yield every row of one moment as plain JSON, in the order in which it was learned.
+
+        ``row`` says what it is: event, user, item, link, decision, refused.
+        """
+        ...
+
     def lake(self, url: str, *, zone: str) -> Lake:
         """Return the lake of this store at a folder or fsspec URL; ``zone`` says its days."""
         ...
@@ -233,8 +240,8 @@ class Store(Protocol):
         """Say whether the database is whole and agrees with itself; changes nothing."""
         ...
 
-    def quarantine(self, rows: Sequence[QuarantinedRow], *, received_us: int) -> None:
-        """Keep refused rows."""
+    def quarantine(self, rows: Sequence[QuarantinedRow], *, received_us: int) -> int:
+        """Keep refused rows; return how many were not there yet."""
         ...
 
     def quarantined(

@@ -154,7 +154,10 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class QuarantinedRow:
-    """One refused row, kept as it came so that it can be repaired and replayed."""
+    """One refused row, kept as it came so that it can be repaired and replayed.
+
+    ``key`` is its name in quarantine: a row that brings one is kept once under it.
+    """
 
     kind: Literal["event", "item", "user"]
     reason: str
@@ -163,6 +166,7 @@ class QuarantinedRow:
     line: int | None = None
     quarantine_id: int | None = None
     received_us: int | None = None
+    key: str | None = None
 
 
 def frame_of(rows: Sequence[Event | Item | User], schema: Mapping[str, Any]) -> pl.DataFrame:

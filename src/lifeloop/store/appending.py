@@ -43,7 +43,7 @@ from lifeloop.store.tombstones import without_erased
 IDS_UP_TO = 10_000
 """A report tells each row's id and outcome for writes up to this many rows."""
 
-_OPTIONAL = {"flag": pl.String, "content": pl.String}
+_OPTIONAL = {"flag": pl.String, "content": pl.String, "received_us": pl.Int64}
 _INDEXED = ("event_id", "user_id", "anonymous_id")
 _REFUSED = {
     "missing_type": pl.col("type").fill_null("") == "",
@@ -76,10 +76,10 @@ def append_events(
     backend : Backend
         The database.
     frame : DataFrame
-        ``EVENT_SCHEMA`` + ``t_us``; optional ``flag``, ``content`` (hex) and ``line``.
-        A row without ``event_id`` gets a fresh one.
+        ``EVENT_SCHEMA`` + ``t_us``; optional ``flag``, ``content`` (hex), ``received_us`` and
+        ``line``. A row without ``event_id`` gets a fresh one.
     received_us : int
-        The moment of arrival.
+        The moment of arrival, where the row does not bring its own.
     repairs : sequence, optional
         The refused rows that these rows were, one each: they leave quarantine with this write.
 
@@ -153,6 +153,7 @@ def _times(t_us: pl.Series) -> tuple[int, int] | None:
 
 def _planned(backend: Backend, con: sa.Connection, rows: pl.DataFrame) -> _Plan:
     stored = _lookup(backend, con, rows["event_id"])
+    stored = pl.concat([stored, _gone(backend, con, rows["event_id"], stored["event_id"])])
     if not stored.height and rows["event_id"].n_unique() == rows.height:
         plain = rows.with_columns(pl.lit(None, dtype=pl.String).alias("refers_to"))
         return _Plan(plain, plain.clear(), rows["event_id"])
@@ -208,6 +209,34 @@ def _lookup(backend: Backend, con: sa.Connection, ids: pl.Series) -> pl.DataFram
     return pl.DataFrame(found, schema=schema, orient="row")
 
 
+def _gone(backend: Backend, con: sa.Connection, ids: pl.Series, held: pl.Series) -> pl.DataFrame:
+    """Return ids whose first event was erased or has expired while a later one refers to it.
+
+    Their content is none that a row can have, so each row is judged under its derived id.
+    """
+    found: list[str] = []
+    if backend.fetch(con, _ANY_CHAIN, {}):
+        values = {"ids": backend.packed(ids.to_list())}
+        kept = set(held)
+        roots = [str(row[0]) for row in backend.fetch(con, _roots_among(backend.listed), values)]
+        found = [root for root in roots if root not in kept]
+    frame = {"event_id": found, "stored": [b""] * len(found)}
+    return pl.DataFrame(frame, schema={"event_id": pl.String, "stored": pl.Binary})
+
+
+_ANY_CHAIN: sa.Select[Any] = (
+    sa.select(events.c.refers_to)
+    .where(events.c.refers_to.is_not(None))
+    .order_by(events.c.refers_to)  # so that every database answers from the index
+    .limit(1)
+)
+
+
+@cache
+def _roots_among(listed: sa.Select[Any]) -> sa.Select[Any]:
+    return sa.select(events.c.refers_to).where(events.c.refers_to.in_(listed)).distinct()
+
+
 @cache
 def contents_of(listed: sa.Select[Any]) -> sa.Select[Any]:
     """Return the read of what is stored under some event ids."""
@@ -224,9 +253,7 @@ def _store(
     if not rows.height:
         return ()
     seqs = np.arange(before + 1, before + 1 + rows.height, dtype=np.int64)
-    rows = rows.with_columns(
-        pl.Series("seq", seqs), pl.lit(received_us, dtype=pl.Int64).alias("received_us")
-    )
+    rows = rows.with_columns(pl.Series("seq", seqs), pl.col("received_us").fill_null(received_us))
     if plan.contested.height:
         rows, pairs = _judged(backend, con, rows)
         if pairs:

@@ -5,7 +5,6 @@ written as Parquet in a zip, and so a backup of SQLite restores into PostgreSQL 
 """
 
 import json
-import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from io import BytesIO
@@ -15,7 +14,7 @@ from typing import Any
 import polars as pl
 import sqlalchemy as sa
 
-from lifeloop.errors import SchemaTooNew, StoreError, StoreFull
+from lifeloop.errors import SchemaTooNew, StoreError
 from lifeloop.store import clock
 from lifeloop.store.backend import Backend
 from lifeloop.store.erasing import erase_again
@@ -24,10 +23,10 @@ from lifeloop.store.migrate import newest_version
 from lifeloop.store.tables import clock as clock_table
 from lifeloop.store.tables import kept, metadata
 from lifeloop.store.tombstones import marks_held
+from lifeloop.store.whole import whole_file
 
 MANIFEST = "backup.json"
 _CHUNK = 50_000
-_NO_SPACE = (27, 28, 122)  # EFBIG, ENOSPC, EDQUOT
 
 
 def write_backup(backend: Backend, path: Path, *, files: Mapping[str, Path]) -> dict[str, Any]:
@@ -40,31 +39,12 @@ def write_backup(backend: Backend, path: Path, *, files: Mapping[str, Path]) -> 
     """
     with backend.read() as con:  # what another machine erased is in the ledger of this one too
         Ledger(backend.secret.folder).add(marks_held(con))
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    try:
-        with draft.open("wb") as raw:
-            with zipfile.ZipFile(raw, "w", zipfile.ZIP_STORED) as out:
-                about = _put_tables(backend, out)
-                for name, file in files.items():
-                    out.write(file, f"project/{name}")
-                about["files"] = sorted(files)
-                out.writestr(MANIFEST, json.dumps(about, indent=1, sort_keys=True))
-            raw.flush()
-            os.fsync(raw.fileno())
-        draft.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
-    except OSError as error:
-        if error.errno in _NO_SPACE:
-            raise StoreFull(
-                "the disk of the backup is full; no backup was made",
-                got=str(path),
-                hint="free space, or name another place",
-            ) from error
-        raise
-    finally:
-        draft.unlink(missing_ok=True)
+    with whole_file(path, "backup") as raw, zipfile.ZipFile(raw, "w", zipfile.ZIP_STORED) as out:
+        about = _put_tables(backend, out)
+        for name, file in files.items():
+            out.write(file, f"project/{name}")
+        about["files"] = sorted(files)
+        out.writestr(MANIFEST, json.dumps(about, indent=1, sort_keys=True))
     return about
 
 

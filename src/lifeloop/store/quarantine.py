@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from lifeloop.contracts import QuarantinedRow
 from lifeloop.store.backend import Backend
 from lifeloop.store.rows import digest
-from lifeloop.store.tables import quarantine
+from lifeloop.store.tables import quarantine, repairs
 from lifeloop.store.tombstones import erased_of, names_in
 
 _AT_ONCE = 500  # ids per statement
@@ -18,8 +18,12 @@ _AT_ONCE = 500  # ids per statement
 
 def keep(
     backend: Backend, con: sa.Connection, rows: Iterable[QuarantinedRow], *, received_us: int
-) -> None:
-    """Keep refused rows; the same line of the same source once, and none of an erased person."""
+) -> int:
+    """Keep refused rows; the same line of the same source once, and none of an erased person.
+
+    A row that comes from another store (it has a ``key``) keeps its arrival, and is left out where
+    it was repaired already. Returns how many are new.
+    """
     rows = _without_erased(backend, con, list(rows))
     values = [_record(row, received_us) for row in rows]
     seen: set[str] = set()
@@ -32,8 +36,29 @@ def keep(
         if value["row_key"] not in seen:
             seen.add(value["row_key"])
             fresh.append(value)
+    if any(row.key is not None for row in rows):
+        done = _settled(con, [value["raw"] for value in fresh])
+        fresh = [value for value in fresh if _told(value) not in done]
     if fresh:
         con.execute(sa.insert(quarantine), fresh)
+    return len(fresh)
+
+
+_TOLD = ("kind", "reason", "source", "line", "raw")
+
+
+def _told(value: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(value[name] for name in _TOLD)
+
+
+def _settled(con: sa.Connection, raws: Sequence[str]) -> set[tuple[Any, ...]]:
+    """Return what was let out of quarantine among rows of these texts."""
+    done: set[tuple[Any, ...]] = set()
+    for start in range(0, len(raws), _AT_ONCE):
+        listed = repairs.c.raw.in_(raws[start : start + _AT_ONCE])
+        query = sa.select(*(repairs.c[name] for name in _TOLD)).where(listed)
+        done |= {tuple(row) for row in con.execute(query)}
+    return done
 
 
 def listed(con: sa.Connection, *, reason: str | None, limit: int | None) -> list[QuarantinedRow]:
@@ -84,23 +109,24 @@ def _row(row: sa.Row[Any]) -> QuarantinedRow:
         line=row.line,
         quarantine_id=row.id,
         received_us=row.received_us,
+        key=row.row_key,
     )
 
 
 def _record(row: QuarantinedRow, received_us: int) -> dict[str, Any]:
     # ASCII keeps what is not valid Unicode; str keeps what JSON has no word for.
     raw = json.dumps(dict(row.raw), default=str)
-    known = row.line is not None
     source = _shown(row.source)
     parts = [row.kind, row.reason, raw, source, str(row.line)]
+    fresh = digest(parts).hex() if row.line is not None else uuid.uuid4().hex
     return {
         "kind": row.kind,
         "reason": row.reason,
         "raw": raw,
         "source": source,
         "line": row.line,
-        "received_us": received_us,
-        "row_key": digest(parts).hex() if known else uuid.uuid4().hex,
+        "received_us": received_us if row.key is None else row.received_us or received_us,
+        "row_key": row.key or fresh,
     }
 
 

@@ -185,11 +185,12 @@ class SqlStore:
         with self._backend.read() as con:
             return identity.audit(con)
 
-    def quarantine(self, rows: Sequence[QuarantinedRow], *, received_us: int) -> None:
-        """Keep refused rows."""
+    def quarantine(self, rows: Sequence[QuarantinedRow], *, received_us: int) -> int:
+        """Keep refused rows; return how many were not there yet."""
         with self._backend.write() as con:
-            quarantine.keep(self._backend, con, rows, received_us=received_us)
+            n = quarantine.keep(self._backend, con, rows, received_us=received_us)
             clock.take(con, 0)
+        return n
 
     def quarantined(
         self, *, reason: str | None = None, limit: int | None = None
@@ -241,6 +242,12 @@ class SqlStore:
         from lifeloop.store.backup import read_backup
 
         return read_backup(self._backend, path)
+
+    def dump(self) -> Iterator[dict[str, Any]]:
+        """Yield every row of one moment as plain JSON, in the order in which it was learned."""
+        from lifeloop.store.dumping import dumped
+
+        return dumped(self._backend)
 
     def check(self, *, now_us: int, quick: bool = False) -> list[Finding]:
         """Say whether the database is whole and agrees with itself; changes nothing."""

@@ -1,11 +1,11 @@
 """Users and items: every change is a new version, reads take the one known at ``seq``."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -16,6 +16,7 @@ from lifeloop.events.canonical import canonical_rows
 from lifeloop.events.records import ITEM_SCHEMA, USER_SCHEMA, Item, User
 from lifeloop.store import clock, quarantine
 from lifeloop.store.backend import LAST, Backend, bound
+from lifeloop.store.moved import MOVED, OLDER, without_known
 from lifeloop.store.repairing import settle
 from lifeloop.store.rows import LINE, conformed, holds_nul, not_finite, reasons, refused, too_long
 from lifeloop.store.tables import items, users
@@ -49,11 +50,14 @@ def put(
 ) -> IngestReport:
     """Append a version per row that says something new; the last row of an id stands.
 
-    ``repairs``, one per row, leave quarantine with this write.
+    ``repairs``, one per row, leave quarantine with this write. Rows with the columns ``MOVED``
+    come from another store: see ``moved.py``.
     """
     if not frame.height:
         return IngestReport()
-    rows, faults = _canonical(conformed(frame, kind.schema, optional={}), kind)
+    moved = all(name in frame.columns for name in MOVED)
+    given = conformed(frame, kind.schema, optional=MOVED if moved else {})
+    rows, faults = _canonical(given, kind)
     rules = {
         f"missing_{kind.key}": pl.col(kind.key).fill_null("") == "",
         "bad_number": not_finite(kind.schema),
@@ -67,37 +71,45 @@ def put(
     contents = [blake2b(text.encode(), digest_size=16).digest() for text in texts]
     rows = rows.with_columns(pl.Series("content", contents, dtype=pl.Binary))
     with backend.write() as con:
-        bad, broken = seen.filter(why.is_not_null()), why.drop_nulls()
+        lost = why.is_not_null()
         if kind is USERS:
             people = rows["user_id"]
             gone = erased_of(backend, con, users=people.unique(), visitors=()).users
             why = marked(why, people.is_in(list(gone)))
             rows = rows.filter(~people.is_in(list(gone)))
+        if moved:
+            rows, why = without_known(backend, con, kind.table, kind.key, rows, why)
+            lost = lost | (why == OLDER).fill_null(value=False)
         new = _changed(backend, con, kind, rows)
         before = clock.take(con, new.height)
         seqs = np.arange(before + 1, before + 1 + new.height, dtype=np.int64)
+        arrived = pl.col("received_us") if moved else pl.lit(None, dtype=pl.Int64)
         new = new.with_columns(
-            pl.Series("seq", seqs), pl.lit(received_us, dtype=pl.Int64).alias("received_us")
+            pl.Series("seq", seqs), arrived.fill_null(received_us).alias("received_us")
         )
         backend.insert(con, kind.table, new.select(c.name for c in kind.table.columns))
-        if bad.height:
-            lines = bad[LINE] if LINE in frame.columns else [None] * bad.height
-            raws = bad.select(list(kind.schema)).to_dicts()
-            lost = [
-                QuarantinedRow("user" if kind is USERS else "item", reason, raw, line=line)
-                for raw, reason, line in zip(raws, broken, lines, strict=True)
-            ]
-            quarantine.keep(backend, con, lost, received_us=received_us)
+        if lost.any():
+            told = _quarantined(kind, seen.filter(lost), why.filter(lost), LINE in frame.columns)
+            quarantine.keep(backend, con, told, received_us=received_us)
         if repairs:
-            told = ["stored" if reason is None else str(reason) for reason in why]
-            settle(con, repairs, told, at_us=received_us)
+            outcomes = ["stored" if reason is None else str(reason) for reason in why]
+            settle(con, repairs, outcomes, at_us=received_us)
     bad = seen.filter(why.is_not_null())
     return IngestReport(
         accepted=new.height,
-        duplicate=rows.height - new.height,
+        duplicate=seen.height - bad.height - new.height,
         rejected=bad.height,
         reasons=reasons(bad, why.drop_nulls()) if bad.height else (),
     )
+
+
+def _quarantined(
+    kind: Kind, bad: pl.DataFrame, why: pl.Series, lines: bool
+) -> Iterator[QuarantinedRow]:
+    called: Literal["user", "item"] = "user" if kind is USERS else "item"
+    raws = bad.select(list(kind.schema)).to_dicts()
+    for raw, reason, line in zip(raws, why, bad[LINE], strict=True):
+        yield QuarantinedRow(called, reason, raw, line=line if lines else None)
 
 
 def read_users(backend: Backend, ids: Sequence[str], *, seq: int | None) -> list[User | None]:
