@@ -13,7 +13,6 @@ from lifeloop.testing.store_suite_doctor import DoctorContract
 from lifeloop.testing.store_suite_lake import LakeContract
 from lifeloop.testing.store_suite_people import PeopleContract
 from lifeloop.testing.store_suite_retention import RetentionContract
-from lifeloop.testing.store_suite_transfer import TransferContract
 
 pytestmark = pytest.mark.extras
 
@@ -71,10 +70,3 @@ class TestPostgresRetention(RetentionContract):
     def store_url(self, server: str) -> Iterator[str]:
         with own_schema(server) as url:
             yield url
-
-
-class TestPostgresTransfer(TransferContract):
-    @pytest.fixture
-    def new_url(self, server: str) -> Iterator[NewUrl]:
-        with ExitStack() as schemas:
-            yield lambda: schemas.enter_context(own_schema(server))

@@ -11,7 +11,6 @@ from lifeloop.testing.store_suite_doctor import DoctorContract
 from lifeloop.testing.store_suite_lake import LakeContract
 from lifeloop.testing.store_suite_people import PeopleContract
 from lifeloop.testing.store_suite_retention import RetentionContract
-from lifeloop.testing.store_suite_transfer import TransferContract
 
 
 class TestSqlite(StoreContract):
@@ -51,10 +50,3 @@ class TestSqliteRetention(RetentionContract):
     @pytest.fixture
     def store_url(self, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'store.db'}"
-
-
-class TestSqliteTransfer(TransferContract):
-    @pytest.fixture
-    def new_url(self, tmp_path: Path) -> NewUrl:
-        numbers = count()
-        return lambda: f"sqlite:///{tmp_path / f'store{next(numbers)}.db'}"

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lifeloop.errors import BundleError, StoreFull
+from lifeloop.store.whole import made_folder, sync_folder
 
 SCHEMA = 1
 """Version of the layout above."""
@@ -84,16 +85,16 @@ def save_bundle(
             got=str(final),
             hint="give every trained bundle a new id",
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    made_folder(folder)
     draft = Path(tempfile.mkdtemp(prefix=f".draft-{bundle_id}-", dir=folder))
     try:
         hashes = {name: _write_part(draft, bundle_id, name, parts[name]) for name in parts}
         body = {"schema": SCHEMA, "bundle": bundle_id, "parts": hashes, "manifest": dict(manifest)}
         _write(draft / "manifest.json", _json({**body, "hash": _hash(_json(body))}))
         draft.chmod(0o755)
-        _sync_folder(draft)
+        sync_folder(draft)
         draft.rename(final)
-        _sync_folder(folder)
+        sync_folder(folder)
     except BaseException as error:
         shutil.rmtree(draft, ignore_errors=True)
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
@@ -192,7 +193,7 @@ def _write_part(draft: Path, bundle_id: str, name: str, arrays: Mapping[str, Arr
         }
     text = _json({"bundle": bundle_id, "part": name, "arrays": told})
     _write(place / "part.json", text)
-    _sync_folder(place)
+    sync_folder(place)
     return _hash(text)
 
 
@@ -205,14 +206,6 @@ def _write(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 # ---------------------------------------------------------------- reading

@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 
+from lifeloop.store.backend import Backend
 from lifeloop.store.tables import clock
 
 
@@ -26,3 +27,13 @@ def take(con: sa.Connection, n: int, *, times: tuple[int, int] | None = None) ->
         values["last_event_us"] = sa.case((last > times[1], last), else_=times[1])
     con.execute(sa.update(clock).values(values))
     return before
+
+
+def settle(backend: Backend) -> int:
+    """Make everything that was committed so far durable; return the newest number.
+
+    A bulk import of another process commits before it syncs. What is written beside the store
+    from what was read of it (the lake) must not outlive rows that a loss of power takes back.
+    """
+    with backend.write() as con:
+        return take(con, 0)

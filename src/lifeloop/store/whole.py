@@ -40,6 +40,14 @@ def whole_file(path: Path, what: str) -> Iterator[IO[bytes]]:
         draft.unlink(missing_ok=True)
 
 
+def made_folder(folder: Path) -> None:
+    """Make a folder and those above it that are missing, so that a loss of power keeps them."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in missing:
+        sync_folder(place.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)

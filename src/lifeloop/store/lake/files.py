@@ -9,6 +9,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from lifeloop.errors import StoreError, StoreFull
+from lifeloop.store.whole import made_folder, sync_folder
 
 _NO_SPACE = (27, 28, 122)  # EFBIG, ENOSPC, EDQUOT
 
@@ -71,7 +72,7 @@ class Files:
 
 
 def _write_durably(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    made_folder(path.parent)
     draft = path.with_name(f".{path.name}.{uuid4().hex[:8]}.draft")
     try:
         with draft.open("wb") as file:
@@ -83,9 +84,4 @@ def _write_durably(path: Path, data: bytes) -> None:
         with suppress(OSError):
             draft.unlink()
         raise
-    for folder in (path.parent, path.parent.parent):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    sync_folder(path.parent)

@@ -62,8 +62,7 @@ class Lake:
                 kept = SqlKept(self._backend)
                 kept.put("store", "epoch", {"epoch": lake.epoch}, at_us=0)
             pending = self._pending(lake)  # before the rows: what goes later is applied later
-            with self._backend.read() as con:
-                newest = clock.newest(con)
+            newest = clock.settle(self._backend)
             lake, rewritten = self._forget(lake, pending)
             written = 0
             for after in range(lake.seq, newest, SLICE):
