@@ -22,8 +22,8 @@ SIBLINGS = {
 }  # fmt: skip
 LEVEL = {
     "errors": 0, "client": 1, "events": 1, "contracts": 2, "config": 2, "scenarios": 2,
-    "cleaning_settings": 2, "text_settings": 2, "written": 4,
-    "reading": 4, "nearest": 4, "trial": 4,
+    "cleaning_settings": 2, "text_settings": 2, "media_settings": 2, "written": 4,
+    "modalities": 4, "reading": 4, "nearest": 4, "trial": 4,
     "cleaning": 4,
     "watch": 4, "arrival": 4, "screening": 4, "repair": 4,
     "import_log": 3,
@@ -45,7 +45,7 @@ ONE_HOME = {
     "argon2": "serve", "prometheus_client": "serve", "jinja2": "serve", "opentelemetry": "serve",
     "implicit": "models", "optuna": "models", "tokenizers": "encoders",
     "transformers": "encoders", "sentence_transformers": "encoders", "huggingface_hub": "encoders",
-    "lifelines": "lifecycle",
+    "lifelines": "lifecycle", "PIL": "encoders", "soundfile": "encoders",
 }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from lifeloop.cleaning_settings import Clean, Intake
 from lifeloop.errors import ConfigError
+from lifeloop.media_settings import MediaEncoding
 from lifeloop.text_settings import TextEncoding, checked_name
 
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
@@ -122,6 +123,7 @@ class Models(_Strict):
         "none, a model folder, st:NAME, hf:NAME, https://…/v1, or a file of word vectors",
     )
     text: TextEncoding = TextEncoding()
+    media: MediaEncoding = MediaEncoding()
     context: tuple[str, ...] = Field(
         ("hour", "weekday", "device", "place", "channel"),
         description="what of a situation may change a slate: these, or any key of the context of "

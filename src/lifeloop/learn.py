@@ -69,10 +69,19 @@ def train(
         )
     watch.lap("read_s")
     cache = VectorCache(home / "cache")
-    encoded = encode_items(found.items, scenario.models, cache=cache, home=home, progress=progress)
+    encoded = encode_items(
+        found.items,
+        scenario.models,
+        cache=cache,
+        home=home,
+        interactions=found.interactions,
+        progress=progress,
+    )
     content, content_ix, encoder = encoded.content, encoded.content_ix, encoded.encoder
     watch.lap("encode_s")
-    catalogue = Catalogue.of(found.items, content, content_ix, rules=scenario.recommend)
+    catalogue = Catalogue.of(
+        found.items, content, content_ix, rules=scenario.recommend, blocks=encoded.blocks
+    )
     data, _ = train_data(
         found.interactions,
         item_ids=catalogue.item_ids,
@@ -82,6 +91,7 @@ def train(
         price=found.items["price"].cast(pl.Float32).fill_null(float("nan")).to_numpy(),
         kinds=found.kinds,
         situation=found.situation,
+        blocks=encoded.blocks,
     )
     rng = np.random.default_rng(scenario.models.seed)
     progress("fit the models", 0, None)
@@ -100,6 +110,7 @@ def train(
         content=content,
         content_ix=content_ix,
         as_of_us=moment.as_of_us,
+        blocks=encoded.blocks,
     )
     rating = RatingModel().fit(ratings, rng=rng)
     progress("fit the models", 1, 1)
@@ -116,6 +127,7 @@ def train(
         "scenario": scenario.name,
         "config_hash": scenario.hash,
         "encoder": None if encoder is None else encoder.id,
+        "modalities": list(encoded.modalities),
         "users": data.n_users,
         "items": data.n_items,
         "interactions": len(data.user_ix),

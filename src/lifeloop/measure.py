@@ -58,25 +58,31 @@ def measure(
     snapshot = screened(store.snapshot(as_of_us=moment.as_of_us), scenario)
     found = material(snapshot, scenario)
     interactions = found.interactions.filter(~pl.col("type").is_in(scenario.passive_types))
-    encoded = encode_items(
-        found.items,
-        scenario.models,
-        cache=VectorCache(home / "cache"),
-        home=home,
-        progress=progress,
-    )
-    horizon: Literal["last", "time"] = "last" if protocol == "loo" else "time"
-    specifications = build(models, scenario.models, horizon=horizon, repeats=repeats)
     split = (
         leave_one_out(interactions, repeats=repeats)
         if protocol == "loo"
         else time_split(interactions, repeats=repeats)
     )
+    encoded = encode_items(
+        found.items,
+        scenario.models,
+        cache=VectorCache(home / "cache"),
+        home=home,
+        interactions=split.train,
+        progress=progress,
+    )
+    horizon: Literal["last", "time"] = "last" if protocol == "loo" else "time"
+    specifications = build(models, scenario.models, horizon=horizon, repeats=repeats)
     return evaluate(
         interactions,
         {s.name: s for s in specifications},
         protocol=protocol,
-        catalogue=Catalogue(found.items["item_id"].to_list(), encoded.content, encoded.content_ix),
+        catalogue=Catalogue(
+            found.items["item_id"].to_list(),
+            encoded.content,
+            encoded.content_ix,
+            encoded.blocks,
+        ),
         k=k,
         stage_of=stages_at_request(snapshot.events, split, scenario),
         repeats=repeats,

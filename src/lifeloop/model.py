@@ -1,6 +1,6 @@
 """One bundle, opened: the fitted parts, the catalogue they index, and the reader of texts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,7 @@ class Catalogue:
     until_us: Long  # [I] available until (exclusive)
     in_stock: Bool  # [I]
     repeat_days: Double  # [I] days before it may be shown again after use; inf: never
+    blocks: Long = field(default_factory=lambda: np.zeros(0, np.int64))  # widths of modalities
     ix: Mapping[str, int] = field(default_factory=dict)
     _shelf: list[Shelf] = field(default_factory=list, init=False, repr=False)
 
@@ -98,7 +99,13 @@ class Catalogue:
 
     @classmethod
     def of(
-        cls, items: pl.DataFrame, content: Float, content_ix: Int, *, rules: Recommend
+        cls,
+        items: pl.DataFrame,
+        content: Float,
+        content_ix: Int,
+        *,
+        rules: Recommend,
+        blocks: Sequence[int] = (),
     ) -> "Catalogue":
         """Return the catalogue of item rows (``ITEM_SCHEMA``), in their order."""
         ids = tuple(items["item_id"].to_list())
@@ -116,6 +123,7 @@ class Catalogue:
                 default_days=rules.repeat_window_days,
                 by_kind=rules.repeat_window_by_kind,
             ),
+            blocks=np.array(blocks, dtype=np.int64),
             ix={item_id: index for index, item_id in enumerate(ids)},
         )
 
@@ -129,6 +137,7 @@ class Catalogue:
             "until_us": self.until_us,
             "in_stock": self.in_stock,
             "repeat_days": self.repeat_days,
+            "blocks": self.blocks,
         }
 
     @classmethod

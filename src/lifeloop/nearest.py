@@ -6,6 +6,7 @@ import numpy as np
 
 from lifeloop.errors import InputError, UnknownId
 from lifeloop.model import Model
+from lifeloop.models.retrieve.masked import NOTHING, block_sizes, shared_length
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,8 @@ def nearest(model: Model, asked: str, *, k: int = 10) -> tuple[str, tuple[Near, 
     """Return how ``asked`` was understood (``"item"`` or ``"text"``) and the k nearest items.
 
     An id of the catalogue is an item; everything else is text. Items that share the asked item's
-    very text are among them, with cosine 1. Availability does not matter here.
+    very text are among them, with cosine 1. Items are compared by what both have of text, picture
+    and sound; who shares none of it is left out. Availability does not matter here.
 
     Raises
     ------
@@ -36,7 +38,7 @@ def nearest(model: Model, asked: str, *, k: int = 10) -> tuple[str, tuple[Near, 
         row = int(catalogue.content_ix[ix])
         if row < 0:
             raise UnknownId(
-                "this item has no text that the encoder can read",
+                "this item has no text, picture or sound that an encoder can read",
                 got=asked,
                 hint="lifeloop nearest 'some words' looks for text",
             )
@@ -50,7 +52,16 @@ def nearest(model: Model, asked: str, *, k: int = 10) -> tuple[str, tuple[Near, 
         if not vector.any():
             raise InputError("the text encoder can read nothing in this", got=asked)
     by_content = catalogue.content @ vector.astype(np.float32)  # [c]
-    has = np.flatnonzero(catalogue.content_ix >= 0)
+    known = catalogue.content_ix >= 0
+    if len(catalogue.blocks):
+        blocks = catalogue.blocks.tolist()
+        length = shared_length(
+            block_sizes(catalogue.content, blocks), block_sizes(vector[None, :], blocks)[0]
+        )
+        told = length > NOTHING
+        by_content = np.divide(by_content, length, out=np.zeros(len(told)), where=told)
+        known &= told[catalogue.content_ix]
+    has = np.flatnonzero(known)
     if ix is not None:
         has = has[has != ix]
     score = by_content[catalogue.content_ix[has]]

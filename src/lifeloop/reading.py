@@ -4,7 +4,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,9 @@ from lifeloop.encoders import (
     open_encoder,
     query_side,
 )
+from lifeloop.encoders.fusion import Modality
 from lifeloop.errors import BundleError, InputError, MissingExtra
+from lifeloop.modalities import joined
 from lifeloop.text_settings import TextEncoding
 
 _REMEMBERED = 4096
@@ -46,6 +48,7 @@ class TextReader:
     mean: Float  # [d]; zeros where the encoder is not centred
     made_by: str = ""  # what the encoder is called in the settings
     settings: TextEncoding = field(default_factory=TextEncoding)
+    width: int = 0  # of the space that texts share with pictures and sounds; 0: the encoder's
     _seen: "OrderedDict[bytes, Float]" = field(default_factory=OrderedDict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -61,7 +64,9 @@ class TextReader:
         fresh = {key: text for key, text in zip(keys, texts, strict=True) if key not in held}
         if fresh:
             made, _ = self.encoder.encode(list(fresh.values()))
-            rows = dict(zip(fresh, centred(made, self.mean), strict=True))
+            made = centred(made, self.mean)  # [n, d]; texts are the first block of the space
+            made = np.pad(made, ((0, 0), (0, max(0, self.width - made.shape[1]))))
+            rows = dict(zip(fresh, made, strict=True))
             held |= rows
             with self._lock:
                 self._seen.update(rows)
@@ -79,6 +84,8 @@ class Encoded:
     encoder: Encoder | None
     reader: TextReader | None
     notes: tuple[str, ...]
+    blocks: tuple[int, ...] = ()  # widths of text, picture and sound; (): only one of them
+    modalities: tuple[dict[str, Any], ...] = ()  # one per modality, where there are pictures …
 
 
 def encode_items(
@@ -87,14 +94,51 @@ def encode_items(
     *,
     cache: VectorCache | None,
     home: Path = Path("."),
+    interactions: pl.DataFrame | None = None,
     progress: Progress = silent,
 ) -> Encoded:
     """Return the content vectors of a catalogue, and the reader of texts that fits them.
 
-    See ``lifeloop.encoders.choose`` for which encoder is taken. ``home`` is where relative paths
-    of models are looked for.
+    See ``lifeloop.encoders.choose`` for which encoder is taken, and ``modalities.joined`` for
+    pictures and sounds. ``home`` is where relative paths of models and files are looked for.
+    ``interactions`` teach the weights of the modalities: none that a test asks for.
     """
-    if settings.text_encoder == "none" or items.is_empty():
+    if items.is_empty():
+        return Encoded(np.zeros((0, 1), np.float32), np.empty(0, np.int32), None, None, ())
+    text = _encode_texts(items, settings, cache=cache, home=home, progress=progress)
+    made = joined(
+        items,
+        None if text.encoder is None else Modality("text", text.content, text.content_ix),
+        settings.media,
+        home=home,
+        interactions=interactions,
+        cache=cache,
+        seed=settings.seed,
+        progress=progress,
+    )
+    reader = text.reader
+    if reader is not None and made.blocks:
+        reader = replace(reader, width=sum(made.blocks))
+    return Encoded(
+        content=made.content,
+        content_ix=made.content_ix,
+        encoder=text.encoder,
+        reader=reader,
+        notes=(*text.notes, *made.notes),
+        blocks=made.blocks,
+        modalities=made.parts,
+    )
+
+
+def _encode_texts(
+    items: pl.DataFrame,
+    settings: Models,
+    *,
+    cache: VectorCache | None,
+    home: Path,
+    progress: Progress,
+) -> Encoded:
+    if settings.text_encoder == "none":
         nothing = np.zeros((0, 1), np.float32)
         return Encoded(nothing, np.full(items.height, -1, np.int32), None, None, ())
     chosen = choose(
@@ -115,6 +159,7 @@ def reader_arrays(reader: TextReader) -> dict[str, NDArray[Any]]:
         "name": _bytes(reader.made_by),
         "settings": _bytes(reader.settings.model_dump_json()),
         "fallback": np.array([isinstance(reader.encoder, WithFallback)]),
+        "width": np.array([reader.width], dtype=np.int64),
     }
     if isinstance(reader.encoder, FittedTfidfSvd):
         state |= {f"tfidf.{name}": a for name, a in reader.encoder.arrays().items()}
@@ -162,7 +207,8 @@ def load_reader(state: Mapping[str, NDArray[Any]], made_by: str, *, home: Path) 
             allowed=made_by,
             hint="lifeloop train, or install the version that the bundle names",
         )
-    return TextReader(query_side(here), mean, name, settings)
+    width = int(state["width"][0]) if "width" in state else 0
+    return TextReader(query_side(here), mean, name, settings, width)
 
 
 def _opened(name: str, settings: TextEncoding, home: Path) -> Encoder:

@@ -114,7 +114,9 @@ def shuffled(content_ix: Int, *, seed: int) -> Int:
 
 
 def _with(settings: Models, name: str) -> Models:
-    return Models.model_validate({**settings.model_dump(), "text_encoder": name})
+    # texts alone are on trial
+    media = {"picture_encoder": "none", "sound_encoder": "none"}
+    return Models.model_validate({**settings.model_dump(), "text_encoder": name, "media": media})
 
 
 def _speed(chosen: Encoded, texts: Sequence[str]) -> float:

@@ -48,6 +48,7 @@ class TrainData:
     ``weight`` is the evidence of the event's type (scenario). ``rating`` is NaN where absent.
     Items carry content vectors through ``content_ix`` so that equal texts share one row:
     item i has vector ``content[content_ix[i]]``, or none where ``content_ix[i] == -1``.
+    ``blocks`` are the widths of the modalities (text, picture, sound) that a vector is made of.
     """
 
     user_ix: Int  # [n]
@@ -63,6 +64,7 @@ class TrainData:
     price: Float | None = None  # [I] in the scenario's currency, NaN where unknown
     situation: Situations | None = None  # of the n events
     kind_ix: Int | None = None  # [I] the narrowest category of each item, -1 where it has none
+    blocks: tuple[int, ...] = ()  # Σ = d; (): one modality
 
     @property
     def n_items(self) -> int:

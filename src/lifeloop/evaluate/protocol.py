@@ -44,6 +44,7 @@ class Catalogue:
     item_ids: Sequence[str]
     content: Float  # [c, d]
     content_ix: Int  # [I]
+    blocks: tuple[int, ...] = ()  # widths of the modalities
 
     @classmethod
     def plain(cls, item_ids: Sequence[str]) -> "Catalogue":
@@ -115,6 +116,7 @@ def evaluate(
         content=catalogue.content,
         content_ix=catalogue.content_ix,
         as_of_us=split.as_of_us,
+        blocks=catalogue.blocks,
     )
     asked = _asked(split, data, known, stage_of=stage_of, repeats=repeats)
     results = {}
@@ -275,6 +277,7 @@ def _completed(catalogue: Catalogue, split: Split) -> tuple[Catalogue, tuple[str
             [*catalogue.item_ids, *extra],
             catalogue.content,
             np.concatenate([catalogue.content_ix, np.full(len(extra), -1, np.int32)]),
+            catalogue.blocks,
         ),
         (note,),
     )

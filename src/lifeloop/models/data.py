@@ -28,6 +28,7 @@ def train_data(
     price: ArrayLike | None = None,
     kinds: Sequence[str | None] | None = None,
     situation: Mapping[str, str] | None = None,
+    blocks: Sequence[int] = (),
 ) -> tuple[TrainData, tuple[str, ...]]:
     """Return interactions as arrays sorted by (user, time, arrival), and the user ids in order.
 
@@ -53,6 +54,8 @@ def train_data(
         The narrowest category of each item.
     situation : mapping of field to column of ``interactions`` (String), optional
         In what situation each happened; values seen under 30 times are taken for unknown.
+    blocks : sequence of int
+        Widths of the modalities in a content vector, which sum to d; none where there is one.
 
     Raises
     ------
@@ -62,6 +65,8 @@ def train_data(
     """
     _refuse(_problems(interactions, item_ids=item_ids, as_of_us=as_of_us))
     content, content_ix = _checked_content(content, content_ix, len(item_ids))
+    if len(blocks) and sum(blocks) != content.shape[1]:
+        _refuse([f"blocks {tuple(blocks)} do not sum to the width {content.shape[1]}"])
     kept = interactions.filter(pl.col("weight") > 0).with_columns(
         pl.col("t_us").cast(pl.Int64).fill_null(UNTIMED)
     )
@@ -91,6 +96,7 @@ def train_data(
         price=None if price is None else _checked_price(price, len(item_ids)),
         situation=_situations(kept, situation or {}),
         kind_ix=None if kinds is None else _kind_ix(kinds, len(item_ids)),
+        blocks=tuple(int(width) for width in blocks),
     )
     return data, user_ids
 

@@ -12,6 +12,7 @@ from lifeloop.errors import InputError
 from lifeloop.models import arrays as ar
 from lifeloop.models.data import part_of
 from lifeloop.models.retrieve.fold import fold, weight_unit
+from lifeloop.models.retrieve.masked import NOTHING, block_sizes, shared_length
 from lifeloop.models.retrieve.topk import retrieve
 
 Similarity = Literal["cosine", "euclidean"]
@@ -30,6 +31,9 @@ class Content:
     ``cosine``: score_i = ⟨p / ‖p‖, v_i⟩ with the profile p = Σ_h w_h v_h + stated · q.
     ``euclidean``: score_i = Σ_h w_h / (1 + ‖v_h − v_i‖) / Σ_h w_h over the newest 50 items, q
     being one more of weight ``stated``: close to a few of them beats lukewarm to all.
+
+    Where vectors have blocks (texts, pictures, sounds; ``encoders/fusion.py``), ``cosine`` counts
+    the blocks that both have, and an item that shares none with the person has no score.
 
     Parameters
     ----------
@@ -65,6 +69,7 @@ class Content:
             weight_unit=weight_unit(data.weight),
             stated=self.stated,
             half_life_events=self.half_life_events,
+            blocks=data.blocks,
         )
 
 
@@ -79,7 +84,9 @@ class FittedContent:
     weight_unit: float
     stated: float
     half_life_events: float | None
+    blocks: tuple[int, ...] = ()  # widths of the modalities; (): one
     with_vector: Int | None = field(init=False)  # items that have one; None: all
+    _sizes: Double | None = field(init=False, repr=False)  # [c, M] of the blocks
 
     def __post_init__(self) -> None:
         """Note once which items have a vector."""
@@ -87,6 +94,8 @@ class FittedContent:
         object.__setattr__(
             self, "with_vector", None if has.all() else np.flatnonzero(has).astype(np.int32)
         )
+        sizes = block_sizes(self.content, self.blocks) if self.blocks else None
+        object.__setattr__(self, "_sizes", sizes)
 
     @property
     def n_items(self) -> int:
@@ -129,6 +138,8 @@ class FittedContent:
             direction = (whole_profile / norm).astype(np.float32)
             # einsum and not BLAS: one answer whatever the threads, and no waiting for them
             by_content = np.einsum("cd,d->c", self.content, direction)
+            if self._sizes is not None:
+                return self._by_what_both_have(by_content, direction)
         else:
             near = 1.0 / (1.0 + _distances(profile, self.content))  # [h, c]
             by_content = ((weight / weight.sum()) @ near).astype(np.float32)
@@ -157,6 +168,14 @@ class FittedContent:
             if norm < SILENT:
                 return amounts
             shares = weight[:, None] * np.einsum("hd,md->hm", profile, target) / norm
+            if self._sizes is not None:
+                whole = np.einsum("h,hd->d", weight, profile)[None, :] / norm
+                length = shared_length(
+                    block_sizes(target, self.blocks), block_sizes(whole, self.blocks)[0]
+                )  # [m]
+                shares = np.divide(
+                    shares, length, out=np.zeros_like(shares), where=length > NOTHING
+                )
         else:
             near = 1.0 / (1.0 + _distances(profile, target))
             shares = (weight / weight.sum())[:, None] * near
@@ -175,6 +194,7 @@ class FittedContent:
             "weight_unit": ar.number(self.weight_unit),
             "stated": ar.number(self.stated),
             "half_life_events": ar.number(self.half_life_events),
+            "blocks": np.array(self.blocks, dtype=np.int64),
         }
 
     @classmethod
@@ -188,7 +208,20 @@ class FittedContent:
             weight_unit=ar.read_number(arrays, "weight_unit"),
             stated=ar.read_number(arrays, "stated"),
             half_life_events=ar.read_optional(arrays, "half_life_events"),
+            blocks=tuple(int(width) for width in arrays.get("blocks", ())),
         )
+
+    def _by_what_both_have(self, inner: Float, direction: Float) -> tuple[Int | None, Float]:
+        """Return the items that share a modality with the query, and their cosines over those."""
+        own, asked = self._sizes, block_sizes(direction[None, :], self.blocks)[0]
+        length = shared_length(own, asked) if own is not None else np.ones(len(inner))  # [c]
+        told = length > NOTHING
+        cosine = np.divide(inner, length, out=np.zeros(len(inner)), where=told).astype(np.float32)
+        known = (self.content_ix >= 0) & told[self.content_ix]
+        if known.all():
+            return None, cosine[self.content_ix]
+        item_ix = np.flatnonzero(known).astype(np.int32)
+        return item_ix, cosine[self.content_ix[item_ix]]
 
     def _profile(self, queries: Queries, b: int) -> tuple[Double, Double, Long]:
         """Return vectors [h, d], weights [h] and events of query b [h] (-1: what was written)."""
