@@ -1,12 +1,26 @@
 """The map from text into the space of use, on a world where text and use differ in a known way."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
+import pytest
 
 from lifeloop.contracts import TrainData
-from lifeloop.models import queries, train_data
+from lifeloop.errors import InputError
+from lifeloop.models import (
+    Blend,
+    FittedBlend,
+    from_parts,
+    queries,
+    refreshed,
+    to_parts,
+    train_data,
+)
 from lifeloop.models.retrieve.content import Content
+from lifeloop.models.retrieve.itemknn import ItemKNN
 from lifeloop.models.retrieve.mapped import FittedMapped, Mapped
+from lifeloop.models.retrieve.popularity import Popularity
 
 GROUPS, PER_GROUP, PEOPLE = 4, 30, 160
 
@@ -93,3 +107,66 @@ def test_contributions_sum_to_the_score_and_the_state_round_trips() -> None:
         assert abs(fitted.contributions(asked, 0, item).sum() - scores[item]) < 1e-5
     again = FittedMapped.load(fitted.arrays())
     np.testing.assert_array_equal(again.score(asked), fitted.score(asked))
+
+
+def test_words_of_a_stranger_are_mapped_as_texts_are() -> None:
+    data, taste = world()
+    fitted = Mapped(rank=8).fit(data, rng=np.random.default_rng(0))
+    new = np.flatnonzero(np.arange(len(taste)) % PER_GROUP >= PER_GROUP - 5)
+    nobody = [np.empty(0, np.int32)]
+    for group in range(GROUPS):
+        words = np.zeros((1, data.content.shape[1]), np.float32)
+        words[0, 6 + group] = 1.0
+        asked = queries(nobody, as_of_us=100, vectors=words)
+        scores = fitted.score(asked)[0]
+        assert (taste[new[np.argsort(-scores[new])[:5]]] == group).mean() >= 0.8
+        told = fitted.contributions(asked, 0, int(new[0]))
+        assert told.tolist() == [pytest.approx(float(scores[new[0]]), abs=1e-5)]
+    with pytest.raises(InputError, match="not of the bundle's encoder"):
+        fitted.score(queries(nobody, as_of_us=100, vectors=np.ones((1, 3), np.float32)))
+    assert (fitted.score(queries(nobody, as_of_us=100)) == -np.inf).all()
+
+
+def test_seldom_used_items_are_served_from_their_text() -> None:
+    data, taste = world()
+    fitted = Mapped(rank=8, n_items=60).fit(data, rng=np.random.default_rng(0))
+    assert len(fitted.table) == 60 + len(data.content)
+    assert share_right(fitted, taste) > 0.8
+    assert np.isfinite(fitted.score(queries([[0]], as_of_us=100))).all()
+
+
+def test_the_blend_learns_what_the_map_is_worth_for_new_items() -> None:
+    data, taste = world()
+    rng = np.random.default_rng(0)
+    parts = (Popularity(), ItemKNN(k=20), Content(), Mapped(rank=8, only_with_text=True))
+    blend = Blend(parts, horizon="last").fit(data, rng=rng)
+    assert blend.unseen is not None
+    content, mapped = blend.unseen
+    assert mapped > content, "the texts are about colours, the map is about tastes"
+    assert share_right(blend, taste) > 0.9
+    assert any(note.startswith("new items:") for note in blend.notes)
+    again = from_parts(to_parts(blend))
+    assert isinstance(again, FittedBlend)
+    assert again.unseen is not None
+    asked = queries([[0, 3]], as_of_us=100)
+    np.testing.assert_allclose(again.score(asked), blend.score(asked), rtol=1e-5)
+    newer = refreshed(blend, parts, data, rng=rng)
+    assert isinstance(newer, FittedBlend)
+    np.testing.assert_array_equal(newer.fresh[2:], blend.unseen)
+
+
+def test_with_texts_dealt_to_other_items_the_map_is_not_believed() -> None:
+    data, _ = world()
+    rows = np.random.default_rng(5).permutation(data.content_ix)
+    mixed = replace(data, content_ix=rows.astype(np.int32))
+    parts = (Popularity(), ItemKNN(k=20), Content(), Mapped(rank=8, only_with_text=True))
+    blend = Blend(parts, horizon="last").fit(mixed, rng=np.random.default_rng(0))
+    assert blend.unseen is None or blend.unseen[1] < 0.5 * float(blend.weights.max())
+
+
+def test_without_any_text_the_map_of_a_blend_says_nothing() -> None:
+    data, _ = world()
+    bare = replace(data, content_ix=np.full(data.n_items, -1, np.int32))
+    fitted = Mapped(only_with_text=True).fit(bare, rng=np.random.default_rng(0))
+    assert (fitted.score(queries([[0, 1]], as_of_us=100)) == -np.inf).all()
+    assert fitted.contributions(queries([[0, 1]], as_of_us=100), 0, 3).tolist() == [0, 0, 0]

@@ -145,7 +145,7 @@ def _kinds(names: Sequence[str], table: NDArray[np.float64]) -> dict[str, float]
         kind = "other"
         if name.endswith("popularity"):
             kind = "popular"
-        elif name.startswith("content"):
+        elif name.startswith("content") or name == "text_map":
             kind = "query"
         elif name == "random":
             kind = "chance"

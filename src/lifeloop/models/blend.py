@@ -15,7 +15,7 @@ from lifeloop.errors import InputError
 from lifeloop.models.blended import FittedBlend, Rule, cold_weights, filled
 from lifeloop.models.climb import Judge, climb
 from lifeloop.models.context import lifts, with_powers
-from lifeloop.models.fresh import fresh_items, fresh_weights
+from lifeloop.models.fresh import Unseen, fresh_items, fresh_weights, learn_unseen
 from lifeloop.models.holdout import Holdout, Horizon, hold_out
 from lifeloop.models.settings import settings_of
 from lifeloop.models.situated import learn_powers
@@ -176,7 +176,17 @@ class Blend:
         )
         if rule == "linear" and len(names) > 1:
             learned = self._or_best(learned, some)
+        if rule == "linear":
+            learned = self._unseen(learned, rng=rng)
         return self._situated(learned, some)
+
+    def _unseen(self, learned: "Learned", *, rng: np.random.Generator) -> "Learned":
+        """Return the same with what items that nobody has used are worth."""
+        data = learned.cuts[0].data
+        blend = self.of(data, learned.fitted[0], learned)
+        unseen = learn_unseen(blend, learned.parts, data, rng=rng.spawn(1)[0])
+        notes = () if unseen is None else (f"new items: {unseen.told}",)
+        return replace(learned, unseen=unseen, notes=(*learned.notes, *notes))
 
     def _situated(self, learned: "Learned", some: Sequence[Holdout]) -> "Learned":
         """Return the same with what situations are worth, where there are slices to learn from."""
@@ -252,10 +262,14 @@ class Blend:
             notes=learned.notes,
             n_items=data.n_items,
             settings=tuple(settings_of(part) for part in learned.parts),
+            unseen=None
+            if learned.unseen is None
+            else np.array([learned.unseen.content, learned.unseen.mapped]),
         )
         if not blend.is_fresh.any():
             return blend
-        return replace(blend, fresh=fresh_weights(blend, learned.cuts[0].queries))
+        asked = learned.cuts[0].queries
+        return replace(blend, fresh=fresh_weights(blend, asked, learned.unseen))
 
     def _judge(self, inner: Holdout) -> Judge:
         """Return how good a fitted part is on a slice, with the half-life that suits it."""
@@ -286,6 +300,7 @@ class Learned:
     notes: tuple[str, ...]
     fitted: tuple[tuple[FittedRetriever, ...], ...]  # per cut [P]; empty: too little to learn from
     powers: Mapping[str, float] = field(default_factory=dict)  # of fields of a situation
+    unseen: Unseen | None = None  # what content and the map weigh for new items
 
 
 def _asked(wanted: Horizon, used: Horizon) -> str:

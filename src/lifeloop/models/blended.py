@@ -54,6 +54,7 @@ class FittedBlend:
     n_items: int
     settings: tuple[str, ...] = ()  # [P] of each part, JSON; see models.warm
     context: FittedContext | None = None  # what situations change; None: nothing
+    unseen: Double | None = None  # [2] content and map for new items, where it was learned
 
     def scored(self, queries: Queries) -> Scored:
         """Score every item once, for everything that a request needs."""
@@ -102,6 +103,8 @@ class FittedBlend:
             "settings": ar.text("\n".join(self.settings)),
             "n_items": np.array([self.n_items], dtype=np.int64),
         }
+        if self.unseen is not None:
+            own["unseen"] = self.unseen
         if self.context is not None:
             own |= {f"{_CONTEXT}{name}": a for name, a in self.context.arrays().items()}
         for place, part in enumerate(self.parts):
@@ -134,6 +137,7 @@ class FittedBlend:
             n_items=int(ar.needed(arrays, "n_items")[0]),
             settings=tuple(settings.split("\n")) if settings else (),
             context=FittedContext.load(context) if context else None,
+            unseen=arrays.get("unseen"),
         )
 
 

@@ -63,6 +63,7 @@ BLENDED = (
     "transitions",
     "ease",
     "sequential",
+    "text_map",
 )
 """The parts of "lifeloop"."""
 
@@ -111,8 +112,13 @@ def _one(name: str, settings: Models, *, horizon: Horizon, repeats: bool) -> Ret
     if name in SINGLE or name in NEURAL:
         return {**SINGLE, **NEURAL}[name](settings)
     blend = Blend(
-        parts=tuple(SINGLE[part](settings) for part in (*BLENDED, *(REPEATED if repeats else ()))),
+        parts=tuple(_part(part, settings) for part in (*BLENDED, *(REPEATED if repeats else ()))),
         horizon=horizon,
         repeats=repeats,
     )
     return blend if name == "lifeloop" else Ranked(blend)
+
+
+def _part(name: str, settings: Models) -> Retriever:
+    """Return a part of the blend, where a space of use without any text would be one ALS more."""
+    return Mapped(only_with_text=True) if name == "text_map" else SINGLE[name](settings)

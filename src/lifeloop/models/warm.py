@@ -16,7 +16,7 @@ from lifeloop.errors import BundleError
 from lifeloop.models.blended import FittedBlend, cold_weights
 from lifeloop.models.context import lifts, with_powers
 from lifeloop.models.data import histories
-from lifeloop.models.fresh import fresh_items, fresh_weights
+from lifeloop.models.fresh import Unseen, fresh_items, fresh_weights
 from lifeloop.models.rank.items import ItemFacts
 from lifeloop.models.rank.reranked import FittedRanked
 from lifeloop.models.settings import with_settings
@@ -85,7 +85,10 @@ def _blend(
     if not blend.is_fresh.any() or not data.n_users:
         return blend
     some = np.linspace(0, data.n_users - 1, min(ASKED, data.n_users)).astype(np.int32)
-    return replace(blend, fresh=fresh_weights(blend, histories(data, some)))
+    unseen = None
+    if previous.unseen is not None:
+        unseen = Unseen(float(previous.unseen[0]), float(previous.unseen[1]), told="")
+    return replace(blend, fresh=fresh_weights(blend, histories(data, some), unseen))
 
 
 def _faded(old: FittedRetriever, new: FittedRetriever) -> FittedRetriever:

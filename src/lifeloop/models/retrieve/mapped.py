@@ -16,13 +16,14 @@ items left out in folds, for people of the training data.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lifeloop.contracts import Bool, Candidates, Double, Float, Int, Long, Queries, TrainData
+from lifeloop.errors import InputError
 from lifeloop.models import arrays as ar
 from lifeloop.models.data import part_of
 from lifeloop.models.retrieve.fold import fold, weight_unit
@@ -48,6 +49,12 @@ class Mapped:
         Width of the space of use.
     half_life_events : float or None
         How fast the history fades, see ``fold``.
+    n_items : int
+        The most-used items have a place of their own; the others are served from their text.
+    stated : float
+        Weight of what the person wrote (q, mapped as a text is) against one item used (1).
+    only_with_text : bool
+        Say nothing at all where no item has a text.
 
     References
     ----------
@@ -56,6 +63,9 @@ class Mapped:
 
     rank: int = 128
     half_life_events: float | None = None
+    n_items: int = 5000
+    stated: float = 1.0
+    only_with_text: bool = False
     name: str = "text_map"
 
     def fit(self, data: TrainData, *, rng: np.random.Generator) -> "FittedMapped":
@@ -65,32 +75,47 @@ class Mapped:
         level = np.log1p(uses)[:, None]  # [I, 1]
         has = data.content_ix >= 0
         known = own.any(axis=1)
+        if self.only_with_text and not has.any():
+            known = np.zeros_like(known)
+        if int(known.sum()) > self.n_items:
+            known = _most_used(uses, self.n_items) & known
         teach = np.flatnonzero(known & has)
-        vectors, levels = (
-            np.zeros_like(own),
-            np.full_like(level, float(level[known].mean()) if known.any() else 0.0),
-        )
+        usual = float(level[known].mean()) if known.any() else 0.0
+        text = np.zeros((len(content), self.rank + 1))  # [c, r+1] what each text says
+        text[:, -1] = usual
+        weights = np.zeros((content.shape[1] + 1, self.rank))
         kappa, ridge, gamma = np.inf, np.nan, 0.0
         if len(teach) >= LEAST_ITEMS:
-            text = content[data.content_ix[teach]]  # [t, d]
+            lesson = content[data.content_ix[teach]]  # [t, d]
             target = np.concatenate([own, level], axis=1)[teach]  # [t, r+1]
-            ridge, gamma, residual = _chosen(data, text, target, teach, uses, rng=rng)
+            ridge, gamma, residual = _chosen(data, lesson, target, teach, rng=rng)
             kappa = _kappa(residual, uses[teach])
-            weights = _ridge_fit(text, target, _trust(uses[teach], kappa), ridge)
-            every = np.flatnonzero(has)
-            told = _with_one(content[data.content_ix[every]]) @ weights
-            vectors[every], levels[every] = told[:, :-1], told[:, -1:]
-        share = np.where(known, _trust(uses, kappa if np.isfinite(kappa) else 0.0), 0.0)
-        share = np.where(known & ~vectors.any(axis=1), 1.0, share)[:, None]
-        unit = _unit(share * own + (1.0 - share) * vectors)
-        mixed = (share * level + (1.0 - share) * levels)[:, 0]
-        centre = float(mixed[known].mean()) if known.any() else 0.0
+            solved = _ridge_fit(lesson, target, _trust(uses[teach], kappa), ridge)
+            text, weights = _with_one(content) @ solved, solved[:, :-1]
+            text[~content.any(axis=1)] = 0.0
+        places = np.flatnonzero(known)
+        read = text[data.content_ix[places]] * has[places, None] if len(text) else None
+        said = np.zeros((len(places), self.rank + 1)) if read is None else read
+        said[~has[places], -1] = usual
+        share = _trust(uses[places], kappa if np.isfinite(kappa) else 0.0)
+        share = np.where(said[:, :-1].any(axis=1), share, 1.0)[:, None]
+        mixed = share * np.concatenate([own, level], axis=1)[places] + (1.0 - share) * said
+        whole = np.concatenate([mixed, text])  # [m+c, r+1]
+        row = np.where(has, len(places) + data.content_ix, -1)
+        row[places] = np.arange(len(places))
+        table = _unit(whole[:, :-1])
+        says: Bool = np.asarray(table.any(axis=1))
+        row = np.where((row >= 0) & says[row], row, -1) if len(table) else row * 0 - 1
+        centre = float(mixed[:, -1].mean()) if len(mixed) else 0.0
         return FittedMapped(
             name=self.name,
-            vectors=unit.astype(np.float32),
-            scale=np.exp(gamma * (mixed - centre)).astype(np.float32),
+            table=table.astype(np.float32),
+            place=row.astype(np.int32),
+            scale=np.exp(gamma * (whole[:, -1] - centre)).astype(np.float32),
+            to_space=weights.astype(np.float32),
             weight_unit=weight_unit(data.weight),
             half_life_events=self.half_life_events,
+            stated=self.stated,
             kappa=float(kappa),
             ridge=float(ridge),
             gamma=gamma,
@@ -99,21 +124,39 @@ class Mapped:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FittedMapped:
-    """One unit vector per item in the space of use, zero where nothing is known of it."""
+    """One unit vector per often used item and per text; items know which is theirs."""
 
     name: str
-    vectors: Float  # [I, r]
-    scale: Float  # [I] exp(γ (ℓ − mean ℓ))
+    table: Float  # [R, r]
+    place: Int  # [I] row of the table; -1: nothing is known of the item
+    scale: Float  # [R] exp(γ (ℓ − mean ℓ))
+    to_space: Float  # [d+1, r] M; the last row is the mean
     weight_unit: float
     half_life_events: float | None
+    stated: float
     kappa: float
     ridge: float
     gamma: float
+    known: Int | None = field(init=False)  # items of which something is known; None: all
+
+    def __post_init__(self) -> None:
+        """Note once which items have a vector."""
+        has = self.place >= 0
+        known = None if has.all() else np.flatnonzero(has).astype(np.int32)
+        object.__setattr__(self, "known", known)
 
     @property
     def n_items(self) -> int:
         """Size of the catalogue."""
-        return len(self.vectors)
+        return len(self.place)
+
+    @property
+    def vectors(self) -> Float:
+        """Return the vector of each item [I, r], zero where nothing is known."""
+        found = np.zeros((self.n_items, self.table.shape[1]), dtype=np.float32)
+        has = self.place >= 0
+        found[has] = self.table[self.place[has]]
+        return found
 
     def at(self, half_life_events: float | None) -> Self:
         """Return the same model with another half-life of the history."""
@@ -122,22 +165,31 @@ class FittedMapped:
     def score(self, queries: Queries) -> Float:
         """Return [B, I] cosines; -inf for items of which nothing is known, and silent people."""
         scores = np.full((len(queries), self.n_items), -np.inf, dtype=np.float32)
-        known = self.vectors.any(axis=1)
         for b in range(len(queries)):
-            person, _, _ = self._person(queries, b)
-            if person is not None:
-                # einsum and not BLAS: one answer whatever the threads, and no waiting for them
-                scores[b] = np.einsum("ir,r->i", self.vectors, person.astype(np.float32))
-                scores[b] *= self.scale
-                scores[b, ~known] = -np.inf
+            item_ix, row = self.row(queries, b)
+            scores[b, slice(None) if item_ix is None else item_ix] = row
         return scores
+
+    def row(self, queries: Queries, b: int) -> tuple[Int | None, Float]:
+        """Return the items of which something is known (None: all) and their scores."""
+        nothing = np.empty(0, np.int32), np.empty(0, np.float32)
+        if not len(self.table):
+            return nothing
+        person, _, _ = self._person(queries, b)
+        if person is None:
+            return nothing
+        # einsum and not BLAS: one answer whatever the threads, and no waiting for them
+        by_row = np.einsum("kr,r->k", self.table, person.astype(np.float32)) * self.scale
+        if self.known is None:
+            return None, by_row[self.place]
+        return self.known, by_row[self.place[self.known]]
 
     def retrieve(self, queries: Queries, k: int, *, allowed: Bool | None = None) -> Candidates:
         """Return the best allowed items."""
         return retrieve(self, queries, k=k, allowed=allowed, n_items=self.n_items, personal=True)
 
     def contributions(self, queries: Queries, b: int, item_ix: int) -> Double:
-        """Return each event's share of the cosine; the bias is 0."""
+        """Return each event's share of the cosine; what the person wrote is the bias."""
         return np.asarray(self.traces(queries, b, np.array([item_ix], dtype=np.int32))[0])
 
     def traces(self, queries: Queries, b: int, item_ix: Int) -> Double:
@@ -145,20 +197,26 @@ class FittedMapped:
         width = int(queries.indptr[b + 1] - queries.indptr[b]) + 1
         amounts = np.zeros((len(item_ix), width))
         person, parts, event = self._person(queries, b)
-        if person is None:
+        own = np.flatnonzero(self.place[item_ix] >= 0)
+        if person is None or not len(own):
             return amounts
-        target = self.vectors[item_ix].astype(np.float64) * self.scale[item_ix, None]
-        amounts[:, event] = np.einsum("hr,mr->mh", parts, target)
+        at = self.place[item_ix[own]]
+        target = self.table[at].astype(np.float64) * self.scale[at, None]  # [m, r]
+        # the event -1, what the person wrote, is the last column
+        amounts[own[:, None], event[None, :]] = np.einsum("hr,mr->mh", parts, target)
         return amounts
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the whole state."""
         return {
             "name": ar.text(self.name),
-            "vectors": self.vectors,
+            "table": self.table,
+            "place": self.place,
             "scale": self.scale,
+            "to_space": self.to_space,
             "weight_unit": ar.number(self.weight_unit),
             "half_life_events": ar.number(self.half_life_events),
+            "stated": ar.number(self.stated),
             "kappa": np.array([self.kappa]),
             "ridge": np.array([self.ridge]),
             "gamma": np.array([self.gamma]),
@@ -169,28 +227,56 @@ class FittedMapped:
         """Rebuild from ``arrays``."""
         return cls(
             name=ar.read_text(arrays, "name"),
-            vectors=ar.needed(arrays, "vectors"),
+            table=ar.needed(arrays, "table"),
+            place=ar.needed(arrays, "place"),
             scale=ar.needed(arrays, "scale"),
+            to_space=ar.needed(arrays, "to_space"),
             weight_unit=ar.read_number(arrays, "weight_unit"),
             half_life_events=ar.read_optional(arrays, "half_life_events"),
+            stated=ar.read_number(arrays, "stated"),
             kappa=float(ar.needed(arrays, "kappa")[0]),
             ridge=float(ar.needed(arrays, "ridge")[0]),
             gamma=float(ar.needed(arrays, "gamma")[0]),
         )
 
-    def _person(self, queries: Queries, b: int) -> tuple[Double | None, Double, Any]:
-        """Return the unit vector of query b, the part of it that each item gives, and its event."""
+    def _person(self, queries: Queries, b: int) -> tuple[Double | None, Double, Long]:
+        """Return the unit vector of query b, the part of it that each item (event -1: what the
+        person wrote) gives [h, r], and its event [h]."""
+        one = part_of(queries, b, b + 1)
         item, weight, event = fold(
-            part_of(queries, b, b + 1),
+            one,
             n_items=self.n_items,
             weight_unit=self.weight_unit,
             half_life_events=self.half_life_events,
         ).row(0)
-        parts = weight[:, None] * self.vectors[item].astype(np.float64)  # [h, r]
+        has = np.flatnonzero(self.place[item] >= 0)
+        parts = weight[has, None] * self.table[self.place[item[has]]].astype(np.float64)  # [h, r]
+        event = event[has]
+        if one.vectors is not None and one.mask is not None and one.mask[0]:
+            said = self._said(one.vectors[0].astype(np.float64))
+            parts = np.concatenate([parts, self.stated * said[None, :]])
+            event = np.concatenate([event, [-1]])
         norm = float(np.linalg.norm(parts.sum(axis=0)))
         if norm < SILENT:
             return None, parts, event
         return parts.sum(axis=0) / norm, parts / norm, event
+
+    def _said(self, words: Double) -> Double:
+        """Return where words lie in the space of use [r], a unit vector or zero."""
+        if words.shape != (len(self.to_space) - 1,):
+            raise InputError(
+                "the query vector is not of the bundle's encoder",
+                got=words.shape,
+                allowed=f"width {len(self.to_space) - 1}",
+            )
+        unit = words / max(float(np.linalg.norm(words)), 1e-12)
+        return np.asarray(_unit((unit @ self.to_space[:-1] + self.to_space[-1])[None, :])[0])
+
+
+def _most_used(uses: Double, n: int) -> Bool:
+    chosen = np.zeros(len(uses), dtype=np.bool_)
+    chosen[np.argsort(-uses, kind="stable")[:n]] = True
+    return chosen
 
 
 def _uses(data: TrainData) -> Double:
@@ -224,13 +310,13 @@ def _chosen(
     text: Double,
     target: Double,
     teach: Long,
-    uses: Double,
     *,
     rng: np.random.Generator,
 ) -> tuple[float, float, Double]:
     """Return the best λ and γ on items left out, and the squared residuals [t] under that λ."""
     fold_of = rng.permutation(len(teach)) % FOLDS
-    trust = _trust(uses[teach], float(np.median(uses[teach])))
+    uses = np.expm1(target[:, -1])
+    trust = _trust(uses, float(np.median(uses)))
     people = rng.permutation(data.n_users)[:ASKED]
     used = np.zeros((len(people), data.n_items), dtype=np.bool_)
     place = np.full(data.n_users, -1, dtype=np.int64)
@@ -244,9 +330,9 @@ def _chosen(
     for left in range(FOLDS):
         out, kept = fold_of == left, fold_of != left
         persons = _unit(used[:, kept].astype(np.float64) @ unit[kept])  # [p, r]
+        sums = _sums(text[kept], target[kept], trust[kept])
         for r, ridge in enumerate(RIDGES):
-            weights = _ridge_fit(text[kept], target[kept], trust[kept], ridge)
-            made = _with_one(text[out]) @ weights
+            made = _with_one(text[out]) @ _solved(*sums, ridge)
             errors[r, out] = ((target[out] - made)[:, :-1] ** 2).sum(axis=1)
             cosine = persons @ _unit(made[:, :-1]).T  # [p, o]
             for g, gamma in enumerate(GAMMAS):
@@ -277,11 +363,19 @@ def _unit(rows: Double) -> Double:
 
 def _ridge_fit(text: Double, target: Double, trust: Double, ridge: float) -> Double:
     """Return W [d+1, r]; the last row, the mean, is not shrunk."""
+    return _solved(*_sums(text, target, trust), ridge)
+
+
+def _sums(text: Double, target: Double, trust: Double) -> tuple[Double, Double]:
     told = _with_one(text)  # [t, d+1]
-    penalty = np.full(told.shape[1], ridge)
+    weighed = trust[:, None] * told
+    return told.T @ weighed, weighed.T @ target
+
+
+def _solved(gram: Double, moment: Double, ridge: float) -> Double:
+    penalty = np.full(len(gram), ridge)
     penalty[-1] = 1e-6
-    gram = told.T @ (trust[:, None] * told) + np.diag(penalty)
-    return np.asarray(np.linalg.solve(gram, told.T @ (trust[:, None] * target)))
+    return np.asarray(np.linalg.solve(gram + np.diag(penalty), moment))
 
 
 def _kappa(residual: Double, n: Double) -> float:
