@@ -8,9 +8,13 @@ from lifeloop.contracts import Retriever
 from lifeloop.errors import InputError
 from lifeloop.models.blend import Blend
 from lifeloop.models.holdout import Horizon
+from lifeloop.models.neural.ncf import Ncf
+from lifeloop.models.neural.rating_network import RatingNetwork
 from lifeloop.models.neural.sasrec import Sasrec
+from lifeloop.models.neural.two_tower import TwoTower
 from lifeloop.models.rank.ranked import Ranked
 from lifeloop.models.retrieve.als import Als
+from lifeloop.models.retrieve.bpr import Bpr
 from lifeloop.models.retrieve.chance import Chance
 from lifeloop.models.retrieve.content import Content
 from lifeloop.models.retrieve.ease import Ease
@@ -21,6 +25,7 @@ from lifeloop.models.retrieve.replenish import Replenish
 from lifeloop.models.retrieve.sequential import SequentialRidge
 from lifeloop.models.retrieve.sparse import SparseLinear
 from lifeloop.models.retrieve.transitions import Transitions
+from lifeloop.models.retrieve.userknn import UserKNN
 
 SINGLE: dict[str, Callable[[Models], Retriever]] = {
     "random": lambda s: Chance(),
@@ -42,6 +47,8 @@ SINGLE: dict[str, Callable[[Models], Retriever]] = {
     ),
     "sequential": lambda s: SequentialRidge(n_items=s.ease_items),
     "als": lambda s: Als(),
+    "bpr": lambda s: Bpr(),
+    "userknn": lambda s: UserKNN(k=s.knn_neighbours),
     "replenish": lambda s: Replenish(),
     "sparse": lambda s: SparseLinear(),
     "sparse_sequential": lambda s: SparseLinear(
@@ -51,6 +58,9 @@ SINGLE: dict[str, Callable[[Models], Retriever]] = {
 
 NEURAL: dict[str, Callable[[Models], Retriever]] = {
     "sasrec": lambda s: Sasrec(),
+    "ncf": lambda s: Ncf(),
+    "two_tower": lambda s: TwoTower(),
+    "rating_network": lambda s: RatingNetwork(),
 }
 """Networks: need the extra ``[train]``, and are used only where they are named."""
 

@@ -14,8 +14,10 @@ from lifeloop.errors import BundleError
 from lifeloop.models import arrays as ar
 from lifeloop.models.blended import FittedBlend
 from lifeloop.models.neural.sasrec import FittedSasrec
+from lifeloop.models.neural.served import FittedClassic
 from lifeloop.models.rank.reranked import FittedRanked
 from lifeloop.models.retrieve.als import FittedAls
+from lifeloop.models.retrieve.bpr import FittedBpr
 from lifeloop.models.retrieve.chance import FittedChance
 from lifeloop.models.retrieve.content import FittedContent
 from lifeloop.models.retrieve.ease import FittedEase
@@ -23,6 +25,7 @@ from lifeloop.models.retrieve.mapped import FittedMapped
 from lifeloop.models.retrieve.neighbours import FittedNeighbours
 from lifeloop.models.retrieve.popularity import FittedPopularity
 from lifeloop.models.retrieve.replenish import FittedReplenish
+from lifeloop.models.retrieve.userknn import FittedUserKNN
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -35,7 +38,10 @@ KINDS: dict[str, type[Any]] = {
     "als": FittedAls,
     "replenish": FittedReplenish,
     "random": FittedChance,
+    "bpr": FittedBpr,
+    "userknn": FittedUserKNN,
     "sasrec": FittedSasrec,
+    "classic": FittedClassic,
     "blend": FittedBlend,
     "ranked": FittedRanked,
 }

@@ -23,7 +23,9 @@ from lifeloop.models import arrays as ar
 from lifeloop.models.data import part_of
 from lifeloop.models.neural.checkpoints import Checkpoints, fingerprint
 from lifeloop.models.neural.gaps import classes
+from lifeloop.models.neural.occlusion import occluded
 from lifeloop.models.neural.sequences import Sequences
+from lifeloop.models.neural.texts import texts
 from lifeloop.models.retrieve.topk import retrieve
 
 Bias = Literal["none", "position", "time", "both"]
@@ -33,8 +35,6 @@ FEW_EVENTS = 100_000
 """Below this one thread is as fast, and the result is the same whatever the threads."""
 JUDGES = 1_000
 """People whose last event is kept aside to judge the rounds."""
-EXPLAINED = 16
-"""Newest events of a history that get an amount each; older ones are part of the bias."""
 MASKED = np.float32(-1e9)
 
 
@@ -120,7 +120,7 @@ class Sasrec:
         learned = np.flatnonzero(np.bincount(data.item_ix, minlength=data.n_items))  # [n]
         place = np.full(data.n_items, -1, dtype=np.int32)
         place[learned] = np.arange(len(learned), dtype=np.int32)
-        text = _texts(data)
+        text = texts(data)
         if not len(learned):
             return FittedSasrec.nothing(self, data.n_items)
         device = self.device
@@ -274,24 +274,19 @@ class FittedSasrec:
         return np.asarray(self.traces(queries, b, np.array([item_ix], dtype=np.int32))[0])
 
     def traces(self, queries: Queries, b: int, item_ix: Int) -> Double:
-        """Return the contributions [m, n+1] to m items, of the newest 16 events and the rest.
-
-        A network is no sum over events: the amount of one is the score with it minus the score
-        without it (occlusion), and the bias is what is left of the score.
-        """
+        """Return the contributions [m, n+1] to m items; see ``occlusion``."""
         one = part_of(queries, b, b + 1)
-        amounts = np.zeros((len(item_ix), len(one.item_ix) + 1))
         events = self._events(one, 0)
+        width = len(one.item_ix) + 1
         if not len(events):
-            return amounts
+            return np.zeros((len(item_ix), width))
         vectors = self.vectors[item_ix].astype(np.float64)  # [m, d]
-        whole = vectors @ self._state(one, 0, events).astype(np.float64)
-        if len(events) > 1:
-            for place in range(max(0, len(events) - EXPLAINED), len(events)):
-                without = self._state(one, 0, np.delete(events, place))
-                amounts[:, events[place]] = whole - vectors @ without.astype(np.float64)
-        amounts[:, -1] = whole - amounts.sum(axis=1)
-        return amounts
+
+        def say(kept: Long) -> Double:
+            state = self._state(one, 0, events[kept])
+            return np.asarray(vectors @ state.astype(np.float64))
+
+        return occluded(say, events, width=width)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the whole state."""
@@ -356,20 +351,6 @@ class FittedSasrec:
             bias += self.by_gap[:, :, classes(asked_s, event_s)]
         (state,) = self._session.run(["state"], {"x": x + self.places[-n:], "bias": bias})
         return np.asarray(state[0], dtype=np.float32)
-
-
-def _texts(data: TrainData) -> Float | None:
-    """Return one unit vector per item [I, dt], all-zero without one; None without any at all."""
-    if not len(data.content) or not (data.content_ix >= 0).any() or not data.content.any():
-        return None
-    norms = np.linalg.norm(data.content.astype(np.float64), axis=1, keepdims=True)
-    unit = np.divide(data.content, norms, out=np.zeros(data.content.shape), where=norms > 0)
-    # four digits are more than an encoder means; the last ones of a float would grow in training
-    unit = np.round(unit, 4)
-    text = np.zeros((data.n_items, unit.shape[1]), dtype=np.float32)
-    has = data.content_ix >= 0
-    text[has] = unit[data.content_ix[has]]
-    return text
 
 
 def _tables(weights: dict[str, NDArray[np.float32]], name: str, layers: int, heads: int) -> Float:
