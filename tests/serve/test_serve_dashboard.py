@@ -1,9 +1,11 @@
 """The pages: each answers, says what is missing, offers what it shows, and writes nothing."""
 
 import re
+import time
 from collections.abc import Iterator
 from typing import Any
 
+import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
@@ -284,3 +286,124 @@ def test_the_terms_add_up_for_stated_wishes_and_for_who_refuses(
             assert REST not in dict(item.terms)
             told = sum(amount for _, amount in item.terms)
             assert told == pytest.approx(item.score, rel=2e-3)
+
+
+def test_an_erased_person_is_on_no_page_from_then_on(reader: Reader, served_shop: Lifeloop) -> None:
+    app: Any = reader.client.app
+    service, desk = app.state.service, app.state.desk
+    assert "u7" in reader.text("/dashboard/csv/stages")
+    held = desk.held
+    done = service.erase("u7")
+    assert done.events > 0
+    assert desk.held is None
+    text = reader.text("/dashboard/csv/stages")
+    assert "u6," in text
+    assert "u7," not in text
+    assert desk.held is not held
+
+
+def test_a_page_under_way_while_somebody_is_erased_is_made_again(served_shop: Lifeloop) -> None:
+    import threading
+
+    import anyio
+
+    from lifeloop.serve.dashboard import Desk
+
+    desk = Desk(served_shop)
+    begun, go = threading.Event(), threading.Event()
+    seen: list[int] = []
+
+    def page() -> int:
+        users = desk.reading().source.events["user_id"].n_unique()
+        seen.append(users)
+        begun.set()
+        assert go.wait(10)
+        return users
+
+    async def asked() -> int | None:
+        async def erase() -> None:
+            await anyio.to_thread.run_sync(begun.wait)
+            await anyio.to_thread.run_sync(served_shop.erase, "u7")
+            desk.forget()
+            go.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(erase)
+            return await desk.work(("page",), page, wait_s=20)
+        raise AssertionError
+
+    given = anyio.run(asked)
+    desk.close()
+    assert seen == [30, 29]
+    assert given == 29
+
+
+def test_a_page_nobody_came_back_for_is_not_kept(served_shop: Lifeloop) -> None:
+    import anyio
+
+    from lifeloop.serve.dashboard import Desk
+    from lifeloop.serve.dashboard import desk as module
+
+    desk = Desk(served_shop)
+    assert anyio.run(lambda: desk.work(("slow",), lambda: time.sleep(0.2), wait_s=0.01)) is None
+    assert anyio.run(lambda: desk.work(("quick",), lambda: 1, wait_s=5)) == 1
+    assert ("slow",) in desk._pages  # it may be asked for again
+    at, made = desk._pages["slow",]
+    desk._pages["slow",] = (at - 2 * module._PAGE_KEPT_S, made)
+    made.result(timeout=5)
+    assert anyio.run(lambda: desk.work(("quick",), lambda: 2, wait_s=5)) == 2
+    assert ("slow",) not in desk._pages
+    desk.close()
+
+
+def test_tables_are_kept_within_their_bytes(
+    served_shop: Lifeloop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lifeloop.serve.dashboard import Desk
+    from lifeloop.serve.dashboard import desk as module
+
+    monkeypatch.setattr(module, "_KEPT_BYTES", 20_000)
+    desk = Desk(served_shop)
+    made: list[int] = []
+
+    def table(n: int) -> Any:
+        def make(_: Any) -> pl.DataFrame:
+            made.append(n)
+            return pl.DataFrame({"x": range(1_000)})  # 8,000 bytes
+
+        return make
+
+    for n in (1, 2, 1, 3, 1, 2):
+        assert desk.made(("t", n), table(n)).height == 1_000
+    assert made == [1, 2, 3, 2]  # 2 had to go for 3, being asked longest ago
+    desk.close()
+
+
+def test_the_first_page_is_made_while_somebody_types_a_password(served_shop: Lifeloop) -> None:
+    with TestClient(create_app(served_shop), follow_redirects=False) as client:
+        app: Any = client.app
+        desk: Any = app.state.desk
+        before = desk.held
+        assert before is None  # nobody is signed in: nobody pays
+        client.get("/login")
+        desk._behind.result(timeout=30)
+        kinds = {key[:2] for key in desk.held.made}
+        assert ("table", "stage_counts") in kinds
+        password = signin.create_account(served_shop.store.kept, "ann", at_us=1)
+        client.post("/login", data={"account": "ann", "password": password})
+    with TestClient(create_app(served_shop)) as client:
+        app = client.app
+        app.state.desk._behind.result(timeout=30)
+        assert app.state.desk.held is not None
+
+
+def test_reasons_are_told_in_the_language_of_the_reader(reader: Reader) -> None:
+    page = reader.text("/dashboard/users/u0?lang=en")
+    slate = re.search(r'<ol class="slate">.*?</ol>', page, re.S)
+    assert slate is not None
+    assert re.search("because you|popular|similar|before", slate[0])
+    page = reader.text("/dashboard/users/u0?lang=zh")
+    slate = re.search(r'<ol class="slate">.*?</ol>', page, re.S)
+    assert slate is not None
+    assert not re.search("because|popular|similar|before", slate[0])
+    assert re.search("因为|热门|相似|您", slate[0])

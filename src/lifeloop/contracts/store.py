@@ -274,6 +274,10 @@ class Store(Protocol):
         """Yield logged slates by the event sequence they saw."""
         ...
 
+    def newest_decisions(self, n: int, *, to_seq: int | None = None) -> Iterator[Decision]:
+        """Yield the n newest logged slates that saw at most ``to_seq``, newest first."""
+        ...
+
     def publish(self, bundle: str, manifest: Mapping[str, Any], *, at_us: int) -> None:
         """Record a bundle and make it the active one (a pointer swap)."""
         ...

@@ -1,7 +1,7 @@
 """The application: routes behind the gate."""
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
 import anyio
@@ -12,9 +12,9 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from lifeloop.errors import LifeloopError
+from lifeloop.errors import LifeloopError, StoreError
 from lifeloop.loop import Lifeloop
-from lifeloop.serve import logs, problems
+from lifeloop.serve import logs, problems, signin
 from lifeloop.serve.dashboard import PAGES, Desk
 from lifeloop.serve.gate import OPEN, Gate
 from lifeloop.serve.problems import MEDIA_TYPE, Problem
@@ -54,11 +54,13 @@ def create_app(
     """
     service = Service(loop, settings or ServeSettings(), where=where)
     desk = Desk(loop)
+    service.after_erasure(desk.forget)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = service.settings.threads
         logs.note("started")
+        await anyio.to_thread.run_sync(_warmed, service, desk)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_replaying, service)
             yield
@@ -127,6 +129,13 @@ _PROBLEM = {
         "problems": {"type": "array", "items": {"type": "string"}},
     },
 }
+
+
+def _warmed(service: Service, desk: Desk) -> None:
+    """Read the log ahead where somebody is signed in; nobody pays for pages that nobody opens."""
+    with suppress(StoreError):
+        if signin.in_use(service.loop.store.kept, at_us=service.now_us()):
+            desk.warm(lang=service.loop.scenario.locale.language)
 
 
 async def _replaying(service: Service) -> None:

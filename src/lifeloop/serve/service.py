@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -49,6 +49,7 @@ class Service:
         self.writers = anyio.CapacityLimiter(settings.writers)
         self._ladder = Ladder(loop, log=self.log, breaker=self.breaker, kept=settings.cached_slates)
         loop.log = self.log
+        self._after_erasure: list[Callable[[], None]] = []
         self._shown: OrderedDict[str, tuple[str, ...]] = OrderedDict()
         self._keys: Mapping[str, keys.Key] | None = None
         self._keys_until = 0.0
@@ -137,7 +138,13 @@ class Service:
         with self._lock:
             for request_id in [i for i, shown in self._shown.items() if shown[0] in names]:
                 del self._shown[request_id]
+        for forget in self._after_erasure:
+            forget()
         return report
+
+    def after_erasure(self, forget: Callable[[], None]) -> None:
+        """Call ``forget`` after every erasure, before it is answered."""
+        self._after_erasure.append(forget)
 
     # ---------------------------------------------------------------- decisions
 

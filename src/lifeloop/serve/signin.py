@@ -55,6 +55,11 @@ def accounts(kept: Kept) -> list[str]:
     return list(kept.every(_ACCOUNT))
 
 
+def in_use(kept: Kept, *, at_us: int) -> bool:
+    """Return whether anybody is signed in."""
+    return any(body["until_us"] > at_us for body in kept.every(_SESSION).values())
+
+
 def remove_account(kept: Kept, name: str) -> None:
     """Remove an account and end its sessions. Raises ``UnknownId``."""
     if not kept.drop(_ACCOUNT, name):

@@ -99,6 +99,24 @@ def read(backend: Backend, *, from_seq: int, to_seq: int | None) -> Iterator[Dec
         after = (rows[-1].seq, rows[-1].id)
 
 
+def newest(backend: Backend, n: int, *, to_seq: int | None) -> Iterator[Decision]:
+    """Yield at most n slates with seq ≤ ``to_seq``, from the last by seq and logging backwards."""
+    before: tuple[int, int] | None = None
+    while n > 0:
+        query = sa.select(decisions).where(decisions.c.seq <= bound(to_seq))
+        if before is not None:
+            query = query.where(sa.tuple_(decisions.c.seq, decisions.c.id) < sa.tuple_(*before))
+        query = query.order_by(decisions.c.seq.desc(), decisions.c.id.desc()).limit(min(n, _PAGE))
+        with backend.read() as con:  # a page at a time, so that no read stays open meanwhile
+            rows = con.execute(query).all()
+        for row in rows:
+            yield _decision(row)
+        n -= len(rows)
+        if len(rows) < _PAGE:
+            return
+        before = (rows[-1].seq, rows[-1].id)
+
+
 def of(backend: Backend, request_ids: Sequence[str]) -> list[Decision | None]:
     """Return the slate logged under each request id, in the order asked."""
     query = sa.select(decisions).where(decisions.c.request_id.in_(list(request_ids)))

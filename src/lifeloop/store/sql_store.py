@@ -269,6 +269,10 @@ class SqlStore:
         """Yield logged slates by the event sequence they saw, both bounds included."""
         return decisions.read(self._backend, from_seq=from_seq, to_seq=to_seq)
 
+    def newest_decisions(self, n: int, *, to_seq: int | None = None) -> Iterator[Decision]:
+        """Yield the n newest logged slates that saw at most ``to_seq``, newest first."""
+        return decisions.newest(self._backend, n, to_seq=to_seq)
+
     def decided(self, request_ids: Sequence[str]) -> list[Decision | None]:
         """Return the slate logged under each request id, in the order asked."""
         return decisions.of(self._backend, request_ids)

@@ -624,6 +624,9 @@ class StoreContract:
         assert list(store.decisions()) == [logged[n] for n in (1, 0, 3, 2)]
         assert [d.request_id for d in store.decisions(from_seq=4, to_seq=5)] == ["r0", "r3"]
         assert list(store.decisions(from_seq=10)) == []
+        assert list(store.newest_decisions(3)) == [logged[n] for n in (2, 3, 0)]
+        assert list(store.newest_decisions(2, to_seq=4)) == [logged[1]]
+        assert list(store.newest_decisions(0)) == []
         assert store.counts()["decisions"] == 4
 
     def test_many_decisions_come_page_by_page(self, store: SqlStore) -> None:

@@ -23,12 +23,20 @@ from lifeloop.contracts import Table
 from lifeloop.errors import LifeloopError
 from lifeloop.loop import Lifeloop
 from lifeloop.serve import logs
+from lifeloop.serve.dashboard.filters import Filters
 from lifeloop.tables import Source
+
+FIRST = ("stage_counts", "growth_accounting", "active_users", "orders")
+"""The tables of the first page."""
 
 FRESH_S = 30.0
 """A reading is replaced at the earliest this long after it was made, if the store moved on."""
 
 _TABLES_KEPT = 160
+_KEPT_BYTES = 200_000_000
+"""Rows of tables that one reading keeps; what was asked longest ago goes first."""
+_PAGE_KEPT_S = 60.0
+"""A page that took too long waits this long to be asked for again."""
 _WARM = 40
 _THREADS = 2
 
@@ -43,6 +51,7 @@ class Reading:
     source: Source
     at: float
     made: OrderedDict[Key, Any] = field(default_factory=OrderedDict)
+    sizes: dict[Key, int] = field(default_factory=dict)
     locks: dict[Key, threading.Lock] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -61,15 +70,28 @@ class Reading:
             value = make(self.source)
             with self.lock:
                 self.made[key] = value
+                self.sizes[key] = size_of(value)
                 self.locks.pop(key, None)
-                while len(self.made) > _TABLES_KEPT:
-                    self.made.popitem(last=False)
+                while len(self.made) > 1 and self._full():
+                    oldest, _ = self.made.popitem(last=False)
+                    del self.sizes[oldest]
             return value
+
+    def _full(self) -> bool:
+        return len(self.made) > _TABLES_KEPT or sum(self.sizes.values()) > _KEPT_BYTES
 
     def lately(self) -> list[Key]:
         """Return the keys asked last, newest first."""
         with self.lock:
             return list(self.made)[::-1][:_WARM]
+
+
+def size_of(value: object) -> int:
+    """Return the bytes that the frames of something computed hold, roughly."""
+    if isinstance(value, pl.DataFrame | pl.Series):
+        return int(value.estimated_size())
+    rows = getattr(value, "rows", None)
+    return int(rows.estimated_size()) if isinstance(rows, pl.DataFrame) else 0
 
 
 class Desk:
@@ -84,7 +106,8 @@ class Desk:
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="dashboard")
         self._back = ThreadPoolExecutor(1, thread_name_prefix="dashboard-next")
-        self._pages: dict[Key, Future[Any]] = {}
+        self._pages: dict[Key, tuple[float, Future[Any]]] = {}
+        self._erasures = 0
         self._makers: dict[Key, Callable[[Source], Any]] = {}
         self.limiter = anyio.CapacityLimiter(_THREADS)
 
@@ -100,9 +123,13 @@ class Desk:
         held = self._held
         if held is None:
             with self._reading:
-                if self._held is None:
-                    self._held = Reading(self._read(), time.monotonic())
-                return self._held
+                while (held := self._held) is None:
+                    erasures = self._erasures
+                    made = Reading(self._read(), time.monotonic())
+                    with self._lock:
+                        if erasures == self._erasures:
+                            self._held = made
+                return held
         if time.monotonic() - held.at > self._fresh_s and self._moved(held):
             with self._lock:
                 if self._behind is None or self._behind.done():
@@ -119,9 +146,32 @@ class Desk:
         return 0.0 if self._held is None else time.monotonic() - self._held.at
 
     def forget(self) -> None:
-        """Read the store anew before the next page, as after an erasure or a repair."""
-        with self._reading:
+        """Show nothing that was read before now, as after an erasure.
+
+        The next page reads the store anew; pages under way are made once more.
+        """
+        with self._lock:
+            self._erasures += 1
+            self._pages.clear()
+            self._makers.clear()  # a maker holds the page that asked, and what it was asked
             self._held = None
+
+    def warm(self, *, lang: str) -> None:
+        """Begin to read, and to make what the first page shows, before anybody waits for it."""
+        with self._lock:
+            if self._held is None and (self._behind is None or self._behind.done()):
+                self._behind = self._back.submit(self._first, lang)
+
+    def _first(self, lang: str) -> None:
+        try:
+            if not self.loop.store.last_seq():
+                return
+            asked = Filters()
+            self.overview(**asked.whole(), lang=lang)
+            for name in FIRST:
+                self.table(name, **asked.asked(), lang=lang)
+        except Exception as error:  # whoever asks for the page is told
+            logs.failure(error)
 
     def _read(self) -> Source:
         loop = self.loop
@@ -142,7 +192,7 @@ class Desk:
                 maker = self._makers.get(key)
                 if maker is not None:
                     made.get(key, maker)
-            with self._reading:
+            with self._lock:
                 if self._held is held:
                     self._held = made
         except Exception as error:
@@ -177,19 +227,29 @@ class Desk:
 
         What takes longer goes on: the same key asked again joins it.
         """
-        with self._lock:
-            running = self._pages.get(key)
-            if running is None:
-                running = self._pages[key] = self._threads.submit(make)
         with anyio.move_on_after(wait_s):
-            while not running.done():
-                await anyio.sleep(0.005)
-        if not running.done():
-            return None
+            while True:
+                erasures, running = self._started(key, make)
+                while not running.done():
+                    await anyio.sleep(0.005)
+                if erasures == self._erasures:  # else it was made of what has been erased since
+                    with self._lock:
+                        self._pages.pop(key, None)
+                    value: T = running.result()
+                    return value
+        return None
+
+    def _started(self, key: Key, make: Callable[[], T]) -> tuple[int, Future[T]]:
+        now_s = time.monotonic()
         with self._lock:
-            self._pages.pop(key, None)
-        value: T = running.result()
-        return value
+            for other, (at, made) in list(self._pages.items()):
+                if made.done() and now_s - at > _PAGE_KEPT_S:  # nobody came back for it
+                    del self._pages[other]
+            _, running = self._pages.get(key, (0.0, None))
+            if running is None:
+                running = self._threads.submit(make)
+                self._pages[key] = (now_s, running)
+            return self._erasures, running
 
 
 def _frozen(value: Any) -> Any:

@@ -19,6 +19,8 @@ Form = Annotated[dict[str, str], Depends(signin.form)]
 @router.get("/login")
 def login(request: Request, service: Open, next: str = HOME) -> Response:
     """Show the form."""
+    # reading the log takes longer than typing a password
+    request.app.state.desk.warm(lang=service.loop.scenario.locale.language)
     empty = not signin.accounts(service.loop.store.kept)
     return page(request, "login.html", wrong=None, next=_ours(next), empty=empty)
 

@@ -48,8 +48,11 @@ class Preview:
     decision: Decision | None
 
 
-def preview(loop: Lifeloop, history: History, *, k: int) -> Preview:
-    """Return the slate of a history as it is now, or as it might be; nothing is logged."""
+def preview(loop: Lifeloop, history: History, *, k: int, language: str | None = None) -> Preview:
+    """Return the slate of a history as it is now, or as it might be; nothing is logged.
+
+    ``language`` is that of the reasons, the scenario's unless said.
+    """
     kept: list[Decision] = []
 
     def keep(decision: Decision) -> bool:
@@ -58,6 +61,9 @@ def preview(loop: Lifeloop, history: History, *, k: int) -> Preview:
 
     looking = copy.copy(loop)
     looking.log = keep
+    if language is not None:
+        locale = loop.scenario.locale.model_copy(update={"language": language})
+        looking.scenario = loop.scenario.model_copy(update={"locale": locale})
     answer = looking.recommend(history.user_id, k=k, session=history)
     decision = kept[-1] if kept else None
     at_us = _end_us(loop, history) if decision is None else decision.t_us

@@ -62,9 +62,9 @@ def user(view: View) -> Response:
     (known,) = loop.store.users([user_id])
     if known is None and not len(history):
         raise UnknownId(view.t["user"]["unknown"], got=user_id, hint=view.t["user"]["unknown_next"])
-    now = previews.preview(loop, history, k=K)
+    now = previews.preview(loop, history, k=K, language=view.lang)
     changed, told = _what_if(view, history)
-    after = None if changed is None else previews.preview(loop, changed, k=K)
+    after = None if changed is None else previews.preview(loop, changed, k=K, language=view.lang)
     shown = after or now
     offered = _offered(history)
     titles = _titles(view, [history.item_id[n] for n in offered])

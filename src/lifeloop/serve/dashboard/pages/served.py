@@ -1,7 +1,6 @@
 """How recommendations do: quality by stage, what was shown and clicked, variety, drift."""
 
 import json
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -60,8 +59,8 @@ def _slates(view: View) -> Callable[[Source], pl.DataFrame]:
     store = view.service.loop.store
 
     def read(source: Source) -> pl.DataFrame:
-        kept = deque(store.decisions(from_seq=0, to_seq=source.seq), maxlen=NEWEST)
-        return served.slates(kept)
+        newest = store.newest_decisions(NEWEST, to_seq=source.seq)
+        return served.slates(newest).reverse()
 
     return read
 
