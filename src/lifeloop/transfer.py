@@ -9,6 +9,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,8 @@ def export_all(store: Store, path: Path, *, progress: Progress = silent) -> dict
     encode = msgspec.json.Encoder().encode_into
     line = bytearray()
     with whole_file(path, "export") as raw, zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED) as out:
-        with out.open(ROWS, "w", force_zip64=True) as rows:
-            for n, row in enumerate(store.dump(), start=1):
+        with out.open(ROWS, "w", force_zip64=True) as rows, closing(store.dump()) as every:
+            for n, row in enumerate(every, start=1):
                 encode(row, line)
                 line += b"\n"
                 counts[row["row"]] += 1

@@ -1,6 +1,5 @@
 """A full disk: the call fails with its name, nothing of it is stored, and it can be repeated."""
 
-import os
 import resource
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from lifeloop.errors import StoreError, StoreFull
 from lifeloop.store import open_store
 from lifeloop.store.sql_store import SqlStore
 from lifeloop.store.sqlite import SqliteBackend, _driver
+from lifeloop.testing.full_disk import small_disk
 from lifeloop.testing.store_suite import NOW, VIEW, event_rows
 
 
@@ -107,29 +107,9 @@ def test_a_file_size_limit_is_a_full_disk(tmp_path: Path, mode: str) -> None:
 
 @pytest.fixture
 def full_at(tmp_path: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
-    """A folder that is full after a few MB, and what makes room in it.
-
-    A small file system of its own where this user may mount one, else a file-size limit.
-    """
-    place = tmp_path / "small"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
-    if os.geteuid() == 0 and subprocess.run(mount, capture_output=True).returncode == 0:
-        ballast = place / "ballast"
-        ballast.write_bytes(b"x" * 1_000_000)
-        try:
-            yield place, ballast.unlink
-        finally:
-            subprocess.run(["umount", "-l", str(place)], check=True)
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, hard))
-    try:
-        yield place, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, handler)
+    """A folder that is full after a few MB, and what makes room in it."""
+    with small_disk(tmp_path / "small") as make_room:
+        yield tmp_path / "small", make_room
 
 
 @pytest.mark.parametrize("bulk", [False, True])

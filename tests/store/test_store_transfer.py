@@ -12,6 +12,12 @@ from lifeloop.testing.store_suite_backup import NewUrl
 from lifeloop.testing.store_suite_transfer import TransferContract
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with postgres_server() as url:
+        yield url
+
+
 class TestSqliteTransfer(TransferContract):
     @pytest.fixture
     def new_url(self, tmp_path: Path) -> NewUrl:
@@ -21,11 +27,6 @@ class TestSqliteTransfer(TransferContract):
 
 @pytest.mark.extras
 class TestPostgresTransfer(TransferContract):
-    @pytest.fixture(scope="class")
-    def server(self) -> Iterator[str]:
-        with postgres_server() as url:
-            yield url
-
     @pytest.fixture
     def new_url(self, server: str) -> Iterator[NewUrl]:
         with ExitStack() as schemas:

@@ -1,6 +1,6 @@
 """The system of record."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -225,7 +225,7 @@ class Store(Protocol):
         """Put the rows of a backup into this store, which must be empty; all or none."""
         ...
 
-    def dump(self) -> Iterator[dict[str, Any]]:
+    def dump(self) -> Generator[dict[str, Any]]:
         """Yield every row of one moment as plain JSON, in the order in which it was learned.
 
         ``row`` says what it is: event, user, item, link, decision, refused.

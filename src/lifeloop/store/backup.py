@@ -104,20 +104,21 @@ def _put_tables(backend: Backend, out: zipfile.ZipFile) -> dict[str, Any]:
         for table in metadata.sorted_tables:
             kinds = {column.name: _kind(column) for column in table.columns}
             read = con.execution_options(stream_results=True, yield_per=_CHUNK)
-            result = read.execute(sa.select(table).order_by(*table.primary_key.columns))
             n = 0
-            for number, part in enumerate(result.partitions(_CHUNK)):
-                columns = list(zip(*part, strict=True))
-                frame = pl.DataFrame(
-                    [
-                        pl.Series(name, values, dtype=kind)
-                        for (name, kind), values in zip(kinds.items(), columns, strict=True)
-                    ]
-                )
-                data = BytesIO()
-                frame.write_parquet(data, compression="zstd")
-                out.writestr(f"tables/{table.name}/{number:06}.parquet", data.getvalue())
-                n += frame.height
+            query = sa.select(table).order_by(*table.primary_key.columns)
+            with read.execute(query) as result:
+                for number, part in enumerate(result.partitions(_CHUNK)):
+                    columns = list(zip(*part, strict=True))
+                    frame = pl.DataFrame(
+                        [
+                            pl.Series(name, values, dtype=kind)
+                            for (name, kind), values in zip(kinds.items(), columns, strict=True)
+                        ]
+                    )
+                    data = BytesIO()
+                    frame.write_parquet(data, compression="zstd")
+                    out.writestr(f"tables/{table.name}/{number:06}.parquet", data.getvalue())
+                    n += frame.height
             rows[table.name] = n
     return {"schema": newest_version(), "seq": seq, "rows": rows}
 

@@ -1,7 +1,8 @@
 """Every row of one moment of the store, as plain mappings, in the order it learned them."""
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ _AT_ONCE = 5_000
 _EVENT = ("seq", *EVENT_SCHEMA, "t_us", "received_us", "flag", "refers_to", "content")
 
 
-def dumped(backend: Backend) -> Iterator[dict[str, Any]]:
+def dumped(backend: Backend) -> Generator[dict[str, Any]]:
     """Yield rows, each named by ``row``: event, user, item, link, decision, refused.
 
     Fields without a value are left out.
@@ -31,16 +32,20 @@ def dumped(backend: Backend) -> Iterator[dict[str, Any]]:
     queries["event"] = sa.select(*(events.c[name] for name in _EVENT)).order_by(events.c.seq)
     queries["link"] = sa.select(links).order_by(links.c.seq)
     queries["decision"] = sa.select(decisions).order_by(decisions.c.seq, decisions.c.id)
-    with backend.read() as con:
+    queries["refused"] = sa.select(quarantine).order_by(quarantine.c.id)
+    with backend.read() as con, ExitStack() as open_:
         con = con.execution_options(stream_results=True, yield_per=_AT_ONCE)
-        parts = [_rows(con, kind, query) for kind, query in queries.items()]
-        yield from heapq.merge(*parts, key=lambda row: (row["seq"], row["row"] == "decision"))
-        refused = sa.select(quarantine).order_by(quarantine.c.id)
-        yield from _rows(con, "refused", refused)
+        results = {kind: open_.enter_context(con.execute(q)) for kind, q in queries.items()}
+        rows = {kind: _rows(kind, result) for kind, result in results.items()}
+        refused = rows.pop("refused")
+        yield from heapq.merge(
+            *rows.values(), key=lambda row: (row["seq"], row["row"] == "decision")
+        )
+        yield from refused
 
 
-def _rows(con: sa.Connection, kind: str, query: sa.Select[Any]) -> Iterator[dict[str, Any]]:
-    for row in con.execute(query):
+def _rows(kind: str, result: sa.CursorResult[Any]) -> Iterator[dict[str, Any]]:
+    for row in result:
         told = {name: value for name, value in row._mapping.items() if value is not None}
         told.pop("id", None)
         for name in ("content", "after"):

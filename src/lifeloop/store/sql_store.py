@@ -1,6 +1,6 @@
 """The ``Store`` of contracts.py over any SQL database: one line per operation."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -243,7 +243,7 @@ class SqlStore:
 
         return read_backup(self._backend, path)
 
-    def dump(self) -> Iterator[dict[str, Any]]:
+    def dump(self) -> Generator[dict[str, Any]]:
         """Yield every row of one moment as plain JSON, in the order in which it was learned."""
         from lifeloop.store.dumping import dumped
 

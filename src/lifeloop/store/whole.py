@@ -1,10 +1,13 @@
 """A file that is whole and on the disk, or not there at all."""
 
+import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import IO
+from uuid import uuid4
 
 from lifeloop.errors import StoreFull
 
@@ -20,9 +23,11 @@ def whole_file(path: Path, what: str) -> Iterator[IO[bytes]]:
     StoreFull
         If the disk is full; ``path`` is then as it was before. ``what`` names it in the message.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    _swept(path)
+    draft = None
     try:
-        with draft.open("wb") as raw:
+        with _draft(path) as raw:
+            draft = Path(raw.name)
             yield raw
             raw.flush()
             os.fsync(raw.fileno())
@@ -37,7 +42,26 @@ def whole_file(path: Path, what: str) -> Iterator[IO[bytes]]:
             ) from error
         raise
     finally:
-        draft.unlink(missing_ok=True)
+        if draft is not None:
+            draft.unlink(missing_ok=True)
+
+
+def _draft(path: Path) -> IO[bytes]:
+    """Open a draft and hold its lock, by which others know that somebody lives who writes it."""
+    while True:
+        raw = path.with_name(f".{path.name}.{uuid4().hex[:8]}.draft").open("xb")
+        fcntl.flock(raw, fcntl.LOCK_EX)
+        if os.fstat(raw.fileno()).st_nlink:  # nobody swept it away before it was locked
+            return raw
+        raw.close()
+
+
+def _swept(path: Path) -> None:
+    """Remove the drafts of processes that died: nobody holds their lock."""
+    for draft in path.parent.glob(f".{escape(path.name)}.*.draft"):
+        with suppress(OSError), draft.open("rb") as held:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            draft.unlink()
 
 
 def made_folder(folder: Path) -> None:
