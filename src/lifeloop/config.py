@@ -134,6 +134,13 @@ class Models(_Strict):
         description="what orders the candidates; trees: LightGBM, where it beats the linear blend "
         "out of fold (training takes minutes)",
     )
+    ranker_codes: int = Field(
+        0,
+        ge=0,
+        le=8,
+        description="levels of semantic codes of item vectors that the trees are told, beside what "
+        "the retrievers know of the very item (docs/media.md); 0: none",
+    )
     seed: int = Field(0, ge=0, description="seed of everything random")
 
     @field_validator("text_encoder")

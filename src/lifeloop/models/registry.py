@@ -126,7 +126,7 @@ def _one(name: str, settings: Models, *, horizon: Horizon, repeats: bool) -> Ret
         horizon=horizon,
         repeats=repeats,
     )
-    return blend if name == "lifeloop" else Ranked(blend)
+    return blend if name == "lifeloop" else Ranked(blend, codes=settings.ranker_codes)
 
 
 def _part(name: str, settings: Models) -> Retriever:

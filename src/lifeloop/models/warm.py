@@ -44,11 +44,13 @@ def refreshed(
     Raises
     ------
     BundleError
-        The parts are not those of the previous model, or it keeps no settings.
+        The parts are not those of the previous model, it keeps no settings, or its semantic codes
+        are of other vectors.
     """
     if isinstance(previous, FittedRanked):
         blend = _blend(previous.blend, parts, data, rng=rng)
-        facts = ItemFacts.of(data)
+        books = previous.facts.books  # trees know the codes by their numbers
+        facts = ItemFacts.of(data, None if books is None else books.still_fit(data.content))
         return replace(previous, blend=blend, facts=facts)
     return _blend(previous, parts, data, rng=rng)
 

@@ -18,6 +18,7 @@ from scipy.optimize import minimize
 
 from lifeloop.contracts import Bool, Double, Float
 from lifeloop.models import arrays as ar
+from lifeloop.models.rank.items import CODE
 from lifeloop.models.rank.table import Table, ndcg_per_query, served
 
 FOLDS = 5
@@ -206,6 +207,7 @@ def _boosted(
         table.target[rows].astype(np.float64),
         group=table.sizes[queries],
         feature_name=[name.replace(" ", "_") for name in names],
+        categorical_feature=[n for n, name in enumerate(names) if name.startswith(f"item.{CODE}")],
         params={"verbose": -1},
     )
     return lightgbm.train(parameters, data, num_boost_round=rounds)

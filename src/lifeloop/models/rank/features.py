@@ -18,8 +18,11 @@ RECENT = 10
 """Events that count as what the person does lately."""
 
 
-def names(parts: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the features, in the order of ``features``; parts first."""
+def names(parts: Sequence[str], levels: int = 0) -> tuple[str, ...]:
+    """Return the names of the features, in the order of ``features``; parts first.
+
+    ``levels`` is how many semantic codes an item has.
+    """
     per_part = [f"{p}.{what}" for p in parts for what in ("score", "share", "rank")]
     per_event = [f"{p}.{what}" for p in parts for what in (*LAST, "strongest", "events")]
     return (
@@ -27,7 +30,7 @@ def names(parts: Sequence[str]) -> tuple[str, ...]:
         "blend.score",
         "blend.share",
         "blend.rank",
-        *(f"item.{name}" for name in ItemFacts.names()),
+        *(f"item.{name}" for name in ItemFacts.names(levels)),
         "person.events",
         "person.items",
         "person.log_users",

@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 from lifeloop.contracts import UNTIMED, Double, Float, Int, Long, TrainData
 from lifeloop.models import arrays as ar
 from lifeloop.models.data import DAY_US
+from lifeloop.models.rank.codes import Codebooks
 
 WINDOWS = (1, 7, 28, 90, 365)
 """Days before the request in which uses are counted."""
+CODE = "code"
+"""How the names of semantic codes begin: trees take them as categories, not as numbers."""
 SPAN = 1 << 24
 """Room for days in a key; day 0 is the first day with an event."""
 
@@ -33,10 +36,17 @@ class ItemFacts:
     content: Float  # [c, d] unit rows
     content_ix: Int  # [I]
     log_price: Float  # [I] NaN where unknown
+    books: Codebooks | None = None
+    codes: Float | None = None  # [I, L] semantic codes, NaN where an item has no vector
+
+    @property
+    def levels(self) -> int:
+        """How many semantic codes an item has."""
+        return 0 if self.books is None else self.books.levels
 
     @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """Return the names of the columns of ``at``."""
+    def names(cls, levels: int = 0) -> tuple[str, ...]:
+        """Return the names of the columns of ``at``, with as many semantic codes."""
         return (
             "log_users",
             "repeats_per_user",
@@ -45,10 +55,11 @@ class ItemFacts:
             "days_since_first_use",
             "days_since_last_use",
             "log_price",
+            *(f"{CODE}{level + 1}" for level in range(levels)),
         )
 
     @classmethod
-    def of(cls, data: TrainData) -> Self:
+    def of(cls, data: TrainData, books: Codebooks | None = None) -> Self:
         """Count; nothing random."""
         n = data.n_items
         pair = np.unique(data.user_ix.astype(np.int64) * max(1, n) + data.item_ix)
@@ -71,14 +82,17 @@ class ItemFacts:
             log_price=np.full(n, np.nan, np.float32)
             if data.price is None
             else np.log(data.price).astype(np.float32),
+            books=books,
+            codes=None if books is None else _coded(books, data.content, data.content_ix),
         )
 
     def at(self, item_ix: Int, as_of_us: int) -> list[Float | Double]:
         """Return one column [C] per name, as known at ``as_of_us``."""
         columns: list[Float | Double] = [self.log_users[item_ix], self.per_user[item_ix]]
+        codes = [] if self.codes is None else list(self.codes[item_ix].T)
         if not self.key.size or as_of_us <= 0:
             unknown = [np.full(len(item_ix), np.nan)] * (len(WINDOWS) + 3)
-            return [*columns, *unknown, self.log_price[item_ix]]
+            return [*columns, *unknown, self.log_price[item_ix], *codes]
         today = int(as_of_us // DAY_US) - self.first_day
         base = item_ix.astype(np.int64) * SPAN
         now = np.searchsorted(self.key, base + max(0, today), side="right")
@@ -95,7 +109,7 @@ class ItemFacts:
         oldest = np.where(used, today - days[np.where(used, begun, -1)], np.nan)
         newest = np.where(met, today - days[np.where(met, now - 1, -1)], np.nan)
         known = (*(np.log1p(c) for c in counts), trend, oldest, newest)
-        return [*columns, *known, self.log_price[item_ix]]
+        return [*columns, *known, self.log_price[item_ix], *codes]
 
     def cosines(self, item_ix: Int, others: Int) -> Double:
         """Return [m, n] cosines of contents, NaN where either has none."""
@@ -118,13 +132,24 @@ class ItemFacts:
             "facts.content": self.content,
             "facts.content_ix": self.content_ix,
             "facts.log_price": self.log_price,
+            **({} if self.books is None else self.books.arrays()),
         }
 
     @classmethod
     def load(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """Rebuild from ``arrays``."""
         names = ("log_users", "per_user", "key", "upto", "content", "content_ix", "log_price")
+        books = Codebooks.load(arrays)
+        held = {name: ar.needed(arrays, f"facts.{name}") for name in names}
         return cls(
             first_day=int(ar.needed(arrays, "facts.first_day")[0]),
-            **{name: ar.needed(arrays, f"facts.{name}") for name in names},
+            books=books,
+            codes=None if books is None else _coded(books, held["content"], held["content_ix"]),
+            **held,
         )
+
+
+def _coded(books: Codebooks, content: Float, content_ix: Int) -> Float:
+    codes = books.codes(content, content_ix).astype(np.float32)
+    codes[codes < 0] = np.nan
+    return codes

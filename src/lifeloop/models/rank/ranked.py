@@ -12,6 +12,7 @@ import numpy as np
 from lifeloop.contracts import TrainData
 from lifeloop.models.blend import Blend
 from lifeloop.models.rank.boosted import Boosting, FittedBooster, Trained, train_booster
+from lifeloop.models.rank.codes import fit_codebooks
 from lifeloop.models.rank.features import names
 from lifeloop.models.rank.items import ItemFacts
 from lifeloop.models.rank.reranked import FittedRanked
@@ -37,6 +38,8 @@ class Ranked:
         Held-out queries learned from at most.
     least_people : int
         With fewer held-out people the blend is served: trees would learn noise.
+    codes : int
+        Levels of semantic codes that the trees are told of each item (``codes.py``).
     margin : float
         Share of NDCG@10 by which the trees must beat the blend to be served.
     """
@@ -47,11 +50,13 @@ class Ranked:
     most: int = 12000
     least_people: int = 100
     margin: float = MARGIN
+    codes: int = 0
     name: str = "ranked"
 
     def fit(self, data: TrainData, *, rng: np.random.Generator) -> FittedRanked:
         """Learn the blend and the trees on the inner slice, then fit the parts on everything."""
-        split_rng, inner_rng, tree_rng, final_rng = rng.spawn(4)
+        split_rng, inner_rng, tree_rng, final_rng, code_rng = rng.spawn(5)
+        books = fit_codebooks(data.content, levels=self.codes, rng=code_rng)
         cuts = self.blend.slices(data, rng=split_rng, last=self._last(data), most=self.most)
         learned = self.blend.learn(cuts, rng=inner_rng)
         booster: FittedBooster | None = None
@@ -63,13 +68,14 @@ class Ranked:
                     training_table(
                         self.blend.of(cut.data, fitted, learned),
                         cut,
-                        facts=ItemFacts.of(cut.data),
+                        facts=ItemFacts.of(cut.data, books),
                         repeats=self.blend.repeats,
                     )
                     for cut, fitted in zip(cuts, learned.fitted, strict=True)
                 ]
             )
-            feature_names = names([part.name for part in self.blend.parts])
+            levels = 0 if books is None else books.levels
+            feature_names = names([part.name for part in self.blend.parts], levels)
             trained = None
             if len(np.unique(table.group)) >= self.least_people:
                 trained = train_booster(table, feature_names, self.boosting, rng=tree_rng)
@@ -81,7 +87,7 @@ class Ranked:
             name=self.name,
             blend=replace(final, name=self.name),
             booster=booster,
-            facts=ItemFacts.of(data),
+            facts=ItemFacts.of(data, books),
             repeats=self.blend.repeats,
         )
 
