@@ -32,7 +32,7 @@ LEVEL = {
     "simulate": 3, "evaluate": 4, "moment": 4, "intake": 4, "learn": 4, "answer": 4, "loop": 5,
     "home": 4, "custody": 4, "measure": 4, "overview": 4, "request": 4, "live": 4, "wishes": 4,
     "doctor": 4, "identities": 4, "retention": 4, "repair_file": 4,
-    "renewal": 4, "transfer": 4,
+    "renewal": 4, "transfer": 4, "foretold": 4,
     "serve": 6, "cli": 6, "testing": 7, "__init__": 6, "__main__": 7, "model": 4,
 }  # fmt: skip
 

@@ -12,6 +12,7 @@ from lifeloop.config import Scenario
 from lifeloop.contracts import ErasureReport, Lake, Store
 from lifeloop.errors import InputError
 from lifeloop.events.personal import is_email, pseudonym
+from lifeloop.foretold import forget_predictions
 from lifeloop.home import DATABASE_FILE, SETTINGS_FILE, Home, project_key
 from lifeloop.store import open_store
 from lifeloop.store.ledger import FILE as LEDGER_FILE
@@ -26,7 +27,7 @@ def lake_of(store: Store, scenario: Scenario, home: Path) -> Lake:
 
 
 def erase(store: Store, home: Home, user_id: str, *, at_us: int) -> ErasureReport:
-    """Remove a person from the store, the lake and the daily state, where there are such.
+    """Remove a person from the store, the lake, the daily state and the kept predictions.
 
     An e-mail address stands for itself and for its keyed hash: both go.
     """
@@ -37,6 +38,7 @@ def erase(store: Store, home: Home, user_id: str, *, at_us: int) -> ErasureRepor
     if lake.status().files:
         lake.extend()
     forget_people(store, home.scenario, home.folder / "daily", known)
+    forget_predictions(home.folder, known)
     return summed(user_id, reports)
 
 

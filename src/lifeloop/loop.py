@@ -34,6 +34,7 @@ from lifeloop.evaluate import Report
 from lifeloop.events import Event, ReadOptions
 from lifeloop.events.datasets import Part
 from lifeloop.events.personal import pseudonym
+from lifeloop.foretold import Foretelling, Foretold, foretell
 from lifeloop.home import Home, project_key
 from lifeloop.lifecycle import StageDefinitions, stage_of
 from lifeloop.live import Live
@@ -75,6 +76,7 @@ class Lifeloop:
         self._definitions = StageDefinitions.of(scenario)
         self.live = Live(home / "bundles", rules=scenario.recommend)
         self.facts = Facts(store.catalogue)
+        self.foretold = Foretold(home)
         self.types = TypeLimit(store, scenario)
         self.log: Callable[[Decision], bool] = self._logged
 
@@ -200,26 +202,15 @@ class Lifeloop:
         progress: Progress = silent,
     ) -> dict[str, IngestReport]:
         """Import the textbook's ``user_data.csv`` and ``item_data.csv``."""
-        return intake.import_pair(
-            self.store,
-            Path(users),
-            Path(items),
-            row_aligned=row_aligned,
-            scenario=self.scenario,
-            clock=self.clock,
-            progress=progress,
-        )
+        given: dict[str, Any] = {"row_aligned": row_aligned, "progress": progress}
+        given |= {"scenario": self.scenario, "clock": self.clock}
+        return intake.import_pair(self.store, Path(users), Path(items), **given)
 
     def record(self, event: Event | Mapping[str, Any]) -> IngestReport:
         """Store one event, durably; the user's next request already sees it."""
-        return intake.record(
-            self.store,
-            event,
-            scenario=self.scenario,
-            received_us=self.clock(),
-            key=self.id_key(),
-            types=self.types,
-        )
+        given: dict[str, Any] = {"received_us": self.clock(), "key": self.id_key()}
+        given |= {"scenario": self.scenario, "types": self.types}
+        return intake.record(self.store, event, **given)
 
     def identify(
         self, anonymous_id: str, user_id: str, *, kind: AliasKind = "device"
@@ -334,13 +325,9 @@ class Lifeloop:
         chosen, state = answer.choose_slate(
             model, asked, may, k=k, scenario=scenario, request=asking, stage=place.stage
         )
+        keep = scenario.recommend.log_candidates
         decision = answer.decision_of(
-            model,
-            asked,
-            chosen,
-            state,
-            request=asking,
-            log_candidates=scenario.recommend.log_candidates,
+            model, asked, chosen, state, request=asking, log_candidates=keep
         )
         logged = self.log(decision := as_wished(decision, wishes))
         items = self.live.items(self.store, answer.to_name(model, asked, chosen), current)
@@ -372,16 +359,26 @@ class Lifeloop:
 
     def stages(self) -> dict[str, Any]:
         """Count the users in each stage, and say which stages the data cannot show and why."""
-        return overview.stages(self.store, self.scenario, moment=self.moment())
+        given: dict[str, Any] = {"moment": self.moment(), "predictions": self.foretold.table()}
+        return overview.stages(self.store, self.scenario, **given)
 
     def table(self, name: str, **asked: Any) -> Table:
         """Return a lifecycle table by name (``lifeloop.tables.TABLES``). See ``table_of``."""
-        return tables.compute(self.store, self.scenario, name, moment=self.moment(), **asked)
+        given: dict[str, Any] = {"moment": self.moment(), "predictions": self.foretold.table()}
+        return tables.compute(self.store, self.scenario, name, **given, **asked)
 
     def lifecycle(self, **asked: Any) -> tables.Overview:
         """Return users per stage and the key metrics with their trend. See ``overview``."""
-        source = tables.read_source(self.store, self.scenario, moment=self.moment())
-        return tables.overview(source, **asked)
+        return tables.overview(self.source(), **asked)
+
+    def source(self) -> tables.Source:
+        """Return everything that tables are computed from, read once."""
+        given: dict[str, Any] = {"moment": self.moment(), "predictions": self.foretold.table()}
+        return tables.read_source(self.store, self.scenario, **given)
+
+    def foretell(self, *, again: bool = False) -> Foretelling:
+        """Keep predicted value and P(alive) of each month, for stages and ranker to follow."""
+        return foretell(self.source(), self.home, again=again)
 
     def daily(self) -> Refreshed:
         """Bring the materialised daily state up to date and return it; see ``upkeep.refresh``."""
@@ -395,8 +392,9 @@ class Lifeloop:
             "zone": self.scenario.locale.zone,
             "as_of_us": self._request_us(history, self.store.head()),
         }
+        known = self.foretold.of(user_id)
         return {
-            "moves": tables.moves_of(history, **given),
+            "moves": tables.moves_of(history, predictions=known, **given),
             "events": tables.events_of(history, limit=limit, **given),
         }
 
@@ -407,6 +405,7 @@ class Lifeloop:
             zone=self.scenario.locale.zone,
             as_of_us=as_of_us,
             log_start_us=head.first_event_us,
+            predictions=self.foretold.of(history.user_id),
         )
 
     def _request_us(self, history: History, head: Head) -> int:

@@ -24,7 +24,9 @@ ORDER = (
 """Stages as they are shown: the five of the product, then what may lie over them."""
 
 
-def stage_table(store: Store, scenario: Scenario, *, moment: Moment) -> pl.DataFrame:
+def stage_table(
+    store: Store, scenario: Scenario, *, moment: Moment, predictions: pl.DataFrame | None = None
+) -> pl.DataFrame:
     """Return one row per user with the stage at ``moment`` (``lifecycle.STAGE_SCHEMA``)."""
     events = screened(store.snapshot(as_of_us=moment.as_of_us), scenario).events
     return stages_of(
@@ -32,10 +34,13 @@ def stage_table(store: Store, scenario: Scenario, *, moment: Moment) -> pl.DataF
         definitions=StageDefinitions.of(scenario),
         zone=scenario.locale.zone,
         as_of=moment.as_of_us,
+        predictions=predictions,
     )
 
 
-def stages(store: Store, scenario: Scenario, *, moment: Moment) -> dict[str, Any]:
+def stages(
+    store: Store, scenario: Scenario, *, moment: Moment, predictions: pl.DataFrame | None = None
+) -> dict[str, Any]:
     """Return users per stage, their share, why a stage cannot be seen, and notes.
 
     Returns
@@ -44,7 +49,7 @@ def stages(store: Store, scenario: Scenario, *, moment: Moment) -> dict[str, Any
         ``users``, ``as_of``, ``as_of_why``, ``existing`` (here before the log), ``stages``: a
         list of {stage, users, share, unseen} in the order of ``ORDER``, and ``notes``.
     """
-    table = stage_table(store, scenario, moment=moment)
+    table = stage_table(store, scenario, moment=moment, predictions=predictions)
     counted = dict(table.group_by("stage").len().iter_rows())
     why = observable(
         store.event_types(),

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lifeloop.cli.session import AsJson, Folder, opened, out
+from lifeloop.cli.session import AsJson, Folder, opened, out, print_json, table
 from lifeloop.cli.tables import AsCsv, By, Grain, Lang, Limit, Png, Where, number, pairs, write
 
 Members = Annotated[bool, typer.Option("--members", help="the users behind the numbers instead")]
@@ -23,6 +23,13 @@ def value(
         str, typer.Option(help="stages (product stages) or states (activity)")
     ] = "stages",
     moves: Annotated[bool, typer.Option("--moves", help="what each move is worth")] = False,
+    store: Annotated[
+        bool,
+        typer.Option("--store", help="keep predicted value and P(alive) of each month, for stages"),
+    ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="with --store: make kept months anew")
+    ] = False,
     days: Horizon = None,
     by: By = None,
     where: Where = None,
@@ -37,6 +44,9 @@ def value(
     """Say what a user of each stage is worth under today's policy, and which move is worth most."""
     given = {"of": of, "horizon_days": days, "by": by, "members": members}
     with opened(folder, as_json=as_json) as loop:
+        if store:
+            _stored(loop.foretell(again=again), as_json=as_json)
+            return
         said = lang or loop.scenario.locale.language
         asked = {**given, "where": pairs(where, option="--where"), "lang": said}
         found = loop.table("move_value" if moves else "stage_value", **asked)
@@ -143,6 +153,16 @@ def _one(
         said = lang or loop.scenario.locale.language
         found = loop.table(name, where=pairs(where, option="--where"), lang=said, **asked)
         write(found, as_json=as_json, as_csv=as_csv, picture=picture, limit=limit, lang=said)
+
+
+def _stored(done: Any, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"new": done.new, "months": done.months.to_dicts()})
+        return
+    names = ["month", "model", "version", "users", "reason"]
+    rows = [[row[name] for name in names] for row in done.months.iter_rows(named=True)]
+    out.print(table("predictions kept", names, rows))
+    out.print(f"· {done.new} months are new", markup=False, highlight=False)
 
 
 def _best_move(table: Any, *, lang: str) -> None:

@@ -26,6 +26,7 @@ def compute(
     *,
     moment: Moment,
     source: Source | None = None,
+    predictions: pl.DataFrame | None = None,
     **asked: Any,
 ) -> Table:
     """Return one lifecycle table of a store.
@@ -42,6 +43,8 @@ def compute(
         The moment of analysis: nothing later exists.
     source : Source, optional
         An earlier reading of the same store, to ask several tables of it.
+    predictions : DataFrame, optional
+        Monthly predictions that the stages follow; see ``foretold.Foretold.table``.
     **asked
         See ``table_of``.
 
@@ -51,7 +54,8 @@ def compute(
         An unknown table or option, a value that is not allowed, money of several currencies.
     """
     spec_of(name)
-    return table_of(source or read_source(store, scenario, moment=moment), name, **asked)
+    found = source or read_source(store, scenario, moment=moment, predictions=predictions)
+    return table_of(found, name, **asked)
 
 
 def table_of(

@@ -13,7 +13,12 @@ ROLES = ("joins", "activates", "orders", "refunds", "ends", "passive")
 
 
 def moves_of(
-    history: History, *, definitions: StageDefinitions, zone: str, as_of_us: int
+    history: History,
+    *,
+    definitions: StageDefinitions,
+    zone: str,
+    as_of_us: int,
+    predictions: pl.DataFrame | None = None,
 ) -> list[dict[str, Any]]:
     """Return every move of one user between stages, oldest first: date, from, to, rule.
 
@@ -27,11 +32,14 @@ def moves_of(
         IANA zone of days.
     as_of_us : int
         Events at or after it are invisible.
+    predictions : DataFrame, optional
+        What ``lifecycle.predictions.predicted`` says of the user, for the stages to follow.
     """
     frame = _frame(history)
     if frame.filter(pl.col("t_us") < as_of_us).is_empty():
         return []
-    rows = transitions(frame, definitions=definitions, zone=zone, as_of=as_of_us, members=True)
+    given: Any = {"definitions": definitions, "zone": zone, "as_of": as_of_us}
+    rows = transitions(frame, predictions=predictions, members=True, **given)
     return [
         {**row, "date": row["date"].isoformat()}
         for row in rows.select("date", "from", "to", "rule").iter_rows(named=True)

@@ -15,6 +15,10 @@ def _definitions(source: Source) -> Mapping[str, Any]:
     return {"definitions": source.definitions}
 
 
+def _placed(source: Source) -> Mapping[str, Any]:
+    return {"definitions": source.definitions, "predictions": source.predictions}
+
+
 def _sessions(source: Source) -> Mapping[str, Any]:
     return {"gap_minutes": source.scenario.time.session_gap_minutes}
 
@@ -80,9 +84,9 @@ _SPECS = (
          (Option("bins", "integer", 5, "number of scores"),), ("conversion",), window=False),
     Spec("referrals", lc.referrals, "loyalty", _referrals, (), ("retention",), "referrer_id"),
     Spec("satisfaction", lc.satisfaction, "loyalty", types=("csat", "nps")),
-    Spec("stage_counts", lc.stage_counts, "all", _definitions),
-    Spec("transitions", lc.transitions, "all", _definitions),
-    Spec("stages", lc.stages, "all", _definitions, window=False),
+    Spec("stage_counts", lc.stage_counts, "all", _placed),
+    Spec("transitions", lc.transitions, "all", _placed),
+    Spec("stages", lc.stages, "all", _placed, window=False),
 )  # fmt: skip
 
 TABLES: Mapping[str, Spec] = {spec.name: spec for spec in (*_SPECS, *VALUED)}

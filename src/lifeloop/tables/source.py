@@ -1,7 +1,7 @@
 """What a table is computed from: one reading of a store under one scenario."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -30,6 +30,7 @@ class Source:
 
     ``events`` have a time; ``untimed`` counts those that do not. ``log_start`` is the day number
     on which the whole log starts. ``unseen`` says for each stage why the log cannot show it.
+    ``predictions`` are the monthly ones that stages follow (``foretold``), where there are any.
     """
 
     scenario: Scenario
@@ -40,6 +41,7 @@ class Source:
     untimed: int
     log_start: int | None
     seq: int
+    predictions: pl.DataFrame | None = None
 
     @property
     def definitions(self) -> StageDefinitions:
@@ -77,10 +79,12 @@ class Source:
         return _with_attributes(items.drop("categories"), names - {"item_id"})
 
 
-def read_source(store: Store, scenario: Scenario, *, moment: Moment) -> Source:
+def read_source(
+    store: Store, scenario: Scenario, *, moment: Moment, predictions: pl.DataFrame | None = None
+) -> Source:
     """Return everything that tables need of a store, as known at ``moment``."""
     snapshot = screened(store.snapshot(as_of_us=moment.as_of_us), scenario)
-    return source_of(snapshot, scenario, moment=moment)
+    return replace(source_of(snapshot, scenario, moment=moment), predictions=predictions)
 
 
 def source_of(snapshot: Snapshot, scenario: Scenario, *, moment: Moment) -> Source:

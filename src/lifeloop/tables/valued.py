@@ -26,15 +26,19 @@ def _priced(function: Callable[..., pl.DataFrame]) -> Callable[..., pl.DataFrame
     return compute
 
 
-def _terms(source: Source) -> Mapping[str, Any]:
+def terms_of(source: Source) -> Terms:
+    """Return what a value is in the scenario: horizon, period, discount and margin."""
     value = source.scenario.value
-    terms = Terms(
+    return Terms(
         horizon_days=value.horizon_days,
         period_days=source.scenario.time.period_days,
         discount=value.discount,
         margin=value.margin,
     )
-    return {"terms": terms}
+
+
+def _terms(source: Source) -> Mapping[str, Any]:
+    return {"terms": terms_of(source)}
 
 
 def _money(source: Source) -> Mapping[str, Any]:

@@ -7,8 +7,9 @@ from scipy.special import betaincinv
 
 from lifeloop.errors import InputError, Unfit
 from lifeloop.lifecycle.clv import Estimate, Histories, PurchaseModel, fit_purchases, fit_spend
-from lifeloop.lifecycle.clv.formulas import expected_repeats
+from lifeloop.lifecycle.clv.formulas import alive_and_gone, expected_repeats
 from lifeloop.lifecycle.clv.purchases import NAMES, Name
+from lifeloop.lifecycle.clv.slopes import with_slopes
 
 Floats = NDArray[np.float64]
 
@@ -177,3 +178,15 @@ def test_too_few_spends_are_refused() -> None:
     for money in ([], [5.0], [5.0, 5.0]):
         with pytest.raises(Unfit, match="does not vary"):
             fit_spend(np.ones(len(money)), np.array(money))
+
+
+@pytest.mark.parametrize("x", [0.0, 1.0, 7.0])
+@pytest.mark.parametrize("scale", [1e-22, 1e-9, 1.0, 1e9, 1e22])
+def test_pareto_rates_far_apart_give_what_the_quadrature_gives(x: float, scale: float) -> None:
+    h = of((x, 0.0 if x == 0 else 5.0, 9.0))
+    for r, s in ((0.4, 0.3), (2.0, 1.7)):
+        for theta in ([r, scale, s, 3.0], [r, 3.0, s, scale]):
+            with np.errstate(divide="raise", invalid="raise", over="raise"):
+                closed = np.logaddexp(*alive_and_gone("pareto", np.array(theta), h))
+            quadrature = with_slopes("pareto", np.array(theta), h)[0]
+            assert closed == pytest.approx(quadrature, rel=1e-6, abs=1e-6)

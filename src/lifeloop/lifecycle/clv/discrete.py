@@ -128,7 +128,9 @@ def purchases_ahead(
     d = delta + n
     lived = gammaln(d + days + 1) - gammaln(gamma + d + days) + gammaln(gamma + d) - gammaln(d + 1)
     rate = (alpha + x) / (alpha + beta + n)
-    return np.asarray(rate * d / (gamma - 1) * -np.expm1(lived), np.float64)
+    near = d * np.expm1(np.minimum(lived, 1.0))
+    total = np.where(lived < 1.0, near, np.exp(np.log(d) + lived) - d)  # a d next to nothing
+    return np.asarray(rate * total / (1 - gamma), np.float64)
 
 
 def _terms(theta: Floats, kinds: Ints, n: int) -> Floats:

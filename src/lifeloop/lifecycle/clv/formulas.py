@@ -10,30 +10,9 @@ from scipy.special import betaincinv, expit, gammaln, hyp2f1
 
 from lifeloop.lifecycle.clv import discrete
 from lifeloop.lifecycle.clv.histories import DAYS_PER, Histories
+from lifeloop.lifecycle.clv.pareto import NODES, PARETO, WEIGHTS, closed_form, pareto_terms
 
 Floats = NDArray[np.float64]
-
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(48)
-PARETO = ("pareto", "pareto_cov")
-
-
-def pareto_terms(name: str, theta: Floats, h: Histories) -> tuple[float, Floats, float, Floats]:
-    """Return r, α of each customer [N], s, β of each customer [N].
-
-    With covariates z, α_i = α exp(-g_1'z_i) and β_i = β exp(-g_2'z_i): a positive g_1 buys more
-    often, a positive g_2 leaves sooner.
-
-    References
-    ----------
-    fader2007covariates, section 2.
-    """
-    r, alpha, s, beta = theta[:4]
-    n = len(h.x)
-    if name == "pareto":
-        return float(r), np.full(n, alpha), float(s), np.full(n, beta)
-    z = h.covariates()  # [N, Q]
-    buys, leaves = np.split(theta[4:], 2)
-    return float(r), alpha * np.exp(-z @ buys), float(s), beta * np.exp(-z @ leaves)
 
 
 def alive_and_gone(name: str, theta: Floats, h: Histories) -> tuple[Floats, Floats]:
@@ -45,7 +24,7 @@ def alive_and_gone(name: str, theta: Floats, h: Histories) -> tuple[Floats, Floa
     fader2007covariates, section 2; fader2010bgbb, equation 5.
     """
     if name in PARETO:
-        return _pareto(*pareto_terms(name, theta, h), h)
+        return closed_form(*pareto_terms(name, theta, h), h)
     if name == "bgbb":
         return discrete.alive_and_gone(theta, h)
     if name == "nbd":
@@ -153,28 +132,8 @@ def _pareto_purchases(
 ) -> Floats:
     if abs(s - 1) < 1e-9:
         s = 1 + 1e-9
-    lived = -np.expm1((s - 1) * (np.log(beta) - np.log(beta + t)))
-    return np.asarray(r * beta / (alpha * (s - 1)) * lived, np.float64)
-
-
-def _pareto(r: float, alpha: Floats, s: float, beta: Floats, h: Histories) -> tuple[Floats, Floats]:
-    k = r + s + h.x
-    start = gammaln(r + h.x) - gammaln(r) + r * np.log(alpha) + s * np.log(beta)
-    alive = start - (r + h.x) * np.log(alpha + h.age) - s * np.log(beta + h.age)
-    top = np.maximum(alpha, beta)
-    second = np.where(alpha >= beta, s + 1, r + h.x)
-
-    def term(at: Floats) -> Floats:
-        # hyp2f1(k, m; k+1; z) = (1-z)^(1-m) hyp2f1(1, k+1-m; k+1; z), which cannot overflow
-        z = abs(alpha - beta) / (top + at)
-        series = hyp2f1(1.0, k + 1 - second, k + 1, z)
-        return np.asarray(
-            np.log(series) + (1 - second) * np.log1p(-z) - k * np.log(top + at), np.float64
-        )
-
-    last, age = term(h.t_x), term(h.age)
-    apart = np.minimum(age - last, 0.0)
-    some = apart < 0
-    gap = np.log(-np.expm1(np.where(some, apart, -1.0)))
-    gone = start + np.log(s) - np.log(k) + last + gap
-    return alive, np.where(some, gone, -np.inf)
+    power = (1 - s) * (np.log(beta + t) - np.log(beta))
+    near = beta * np.expm1(np.minimum(power, 1.0))
+    far = np.exp(np.log(beta) + power) - beta  # the same, for a β that is next to nothing
+    lived = np.where(power < 1.0, near, far)
+    return np.asarray(r / (alpha * (1 - s)) * lived, np.float64)

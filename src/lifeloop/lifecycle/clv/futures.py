@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lifeloop.lifecycle.clv.discrete import opportunities
-from lifeloop.lifecycle.clv.formulas import PARETO, pareto_terms
 from lifeloop.lifecycle.clv.histories import DAYS_PER, Histories
+from lifeloop.lifecycle.clv.pareto import PARETO, pareto_terms
 from lifeloop.lifecycle.clv.purchases import PurchaseModel
 
 Floats = NDArray[np.float64]

@@ -256,11 +256,12 @@ def _model_sd(
     rows, which = h.distinct()
     shares = np.bincount(which, weights=weight)
     t = terms.horizon_days / DAYS_PER[UNIT]
-    totals = np.array(
-        [
-            float(shares @ expected_next(model.name, theta, rows, t))
-            for theta in model.estimate.draws(rng, n=50)
-        ]
-    )
+    with np.errstate(all="ignore"):  # a draw far from the estimate may have no expectation
+        totals = np.array(
+            [
+                float(shares @ expected_next(model.name, theta, rows, t))
+                for theta in model.estimate.draws(rng, n=50)
+            ]
+        )
     good = totals[np.isfinite(totals) & (totals > 0)]
     return float(np.log(good).std()) if len(good) > 10 else 0.0

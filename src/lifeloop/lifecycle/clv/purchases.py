@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from lifeloop.errors import InputError, Unfit
 from lifeloop.lifecycle.clv.covariates import scaled, unscaled
 from lifeloop.lifecycle.clv.discrete import opportunities
-from lifeloop.lifecycle.clv.formulas import PARETO, expected_next, expected_repeats, p_alive
+from lifeloop.lifecycle.clv.formulas import expected_next, expected_repeats, p_alive
 from lifeloop.lifecycle.clv.histories import Histories
 from lifeloop.lifecycle.clv.likelihood import Estimate, maximum
+from lifeloop.lifecycle.clv.pareto import PARETO
 from lifeloop.lifecycle.clv.slopes import with_slopes
 
 Floats = NDArray[np.float64]

@@ -174,8 +174,7 @@ class Desk:
             logs.failure(error)
 
     def _read(self) -> Source:
-        loop = self.loop
-        return tables.read_source(loop.store, loop.scenario, moment=loop.moment())
+        return self.loop.source()
 
     def _moved(self, held: Reading) -> bool:
         try:

@@ -148,6 +148,7 @@ def _moves(view: View, history: History, now: previews.Preview) -> list[dict[str
         definitions=StageDefinitions.of(loop.scenario),
         zone=view.zone,
         as_of_us=max(at_us, newest + 1),
+        predictions=loop.foretold.of(history.user_id),
     )
     return moves[::-1]
 
