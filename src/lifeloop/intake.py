@@ -37,7 +37,7 @@ from lifeloop.events.records import EVENT_SCHEMA
 from lifeloop.moment import Clock
 from lifeloop.repair import reason_of
 from lifeloop.screening import with_crawlers
-from lifeloop.watch import FileWatch, TypeLimit
+from lifeloop.watch import FileWatch, TypeLimit, addresses_in
 
 Kind = Literal["event", "item", "user"]
 
@@ -214,9 +214,7 @@ def record(
         # A live event happens when it arrives; only files may hold events without a time.
         parsed = _at(parsed, received_us)
     frame = event_times(frame_of([parsed], EVENT_SCHEMA), received_us=received_us)
-    if key is not None:
-        frame = pseudonymised(frame, key=key)
-    return store.append(with_crawlers(frame), received_us=received_us)
+    return _append(store, frame, received_us=received_us, key=key)
 
 
 def record_many(
@@ -256,12 +254,21 @@ def record_many(
         )
     if parsed:
         frame = event_times(frame_of(parsed, EVENT_SCHEMA), received_us=received_us)
-        if key is not None:
-            frame = pseudonymised(frame, key=key)
-        report += store.append(with_crawlers(frame), received_us=received_us)
+        report += _append(store, frame, received_us=received_us, key=key)
     told = iter(report.outcomes)
     outcomes = (refused[at].reason if at in refused else next(told) for at in range(len(events)))
     return replace(report, outcomes=tuple(outcomes))
+
+
+def _append(
+    store: Store, frame: pl.DataFrame, *, received_us: int, key: bytes | None
+) -> IngestReport:
+    """Store live events; ids that are addresses are hashed, or said."""
+    if key is not None:
+        frame = pseudonymised(frame, key=key)
+    report = store.append(with_crawlers(frame), received_us=received_us)
+    found = addresses_in(frame, np.arange(frame.height))
+    return replace(report, flagged=report.flagged + found.flagged, notes=report.notes + found.notes)
 
 
 def _let_in(event: Event, types: TypeLimit | None) -> Event:

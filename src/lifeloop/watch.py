@@ -2,10 +2,13 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterable
+from hashlib import blake2b
 from types import TracebackType
 from typing import Self
 
 import numpy as np
+import polars as pl
 
 from lifeloop.config import Scenario
 from lifeloop.contracts import IngestReport, Reason, Store
@@ -21,10 +24,11 @@ _OF_EVENTS = ("user_id", "type", "occurred_at", "order_id", "session_id", "ratin
 
 
 class TypeLimit:
-    """Counts the types of live events that the scenario does not name, in this process.
+    """Lets in types of event that the scenario does not name, up to ``intake.max_event_types``.
 
-    The store is asked what it holds only once a tenth of ``intake.max_event_types`` has come: a
-    business with a few types of its own never pays for it.
+    Those that were let in are kept with the store, so that the limit is one of all its processes,
+    through every restart. What a store held before is counted once a tenth of the limit has come:
+    a business with a few types of its own never pays for it.
     """
 
     def __init__(self, store: Store, scenario: Scenario) -> None:
@@ -32,19 +36,11 @@ class TypeLimit:
         self._named = frozenset(scenario.events)
         self._limit = scenario.intake.max_event_types
         self._seen: set[str] = set()
-        self._asked = False
+        self._full = False
 
     def refuse(self, event_type: str) -> InputError | None:
         """Return why an event of this type is refused, None where it may come."""
-        if event_type in self._named or event_type in self._seen:
-            return None
-        if len(self._seen) >= self._limit // 10 and not self._asked:
-            self._seen |= set(self._store.event_types()) - self._named
-            self._asked = True
-            if event_type in self._seen:
-                return None
-        if len(self._seen) < self._limit:
-            self._seen.add(event_type)
+        if event_type in self._named or not self.over([event_type]):
             return None
         return refusal(
             InputError(
@@ -56,6 +52,47 @@ class TypeLimit:
             "too_many_types",
         )
 
+    def over(self, types: Iterable[str]) -> int:
+        """Let all of these types in, or none and return how many there would be then."""
+        names = {_type_name(name) for name in types if name not in self._named} - self._seen
+        if not names:
+            return 0
+        if self._full:
+            return len(self._seen | names)
+        with self._store.exclusive("event types", wait_s=_WAIT_S):
+            self._seen |= set(self._store.kept.every(_TYPE))
+            if len(self._seen | names) > self._limit // 10:
+                self._count_what_was_there()
+            self._full = len(self._seen) >= self._limit
+            new = names - self._seen
+            if len(self._seen | new) > self._limit:
+                return len(self._seen | new)
+            for name in sorted(new):
+                self._store.kept.put(_TYPE, name, {}, at_us=0)
+            self._seen |= new
+        return 0
+
+    def _count_what_was_there(self) -> None:
+        if self._store.kept.get(_COUNTED, "") is not None:
+            return
+        held = {_type_name(name) for name in self._store.event_types() if name not in self._named}
+        for name in sorted(held - self._seen)[: self._limit]:
+            self._store.kept.put(_TYPE, name, {}, at_us=0)
+            self._seen.add(name)
+        self._store.kept.put(_COUNTED, "", {"types": len(held)}, at_us=0)
+
+
+_TYPE, _COUNTED = "event_type", "event_types_counted"
+_WAIT_S = 10.0
+_LONGEST = 200
+
+
+def _type_name(event_type: str) -> str:
+    """Return a type as it is counted: what an index or a database cannot hold by its hash."""
+    if event_type.isprintable() and len(event_type) <= _LONGEST:
+        return event_type
+    return "#" + blake2b(event_type.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
 
 class FileWatch:
     """Sees every batch of one file before it is stored; its report is added to the import's."""
@@ -65,7 +102,7 @@ class FileWatch:
         self._scenario = scenario
         self._kind = kind
         self._types: Counter[str] = Counter()
-        self._stored: set[str] | None = None
+        self._limit = TypeLimit(store, scenario)
         self._repeats = ItemRepeats()
         self._event_columns: dict[str, None] = {}
         self._changed = self._rows = 0
@@ -108,22 +145,18 @@ class FileWatch:
     # ---------------------------------------------------------------- types
 
     def _limit_types(self) -> None:
-        limit = self._scenario.intake.max_event_types
+        n = self._limit.over(self._types)
+        if not n:
+            return
         new = [name for name in self._types if name not in self._scenario.events]
-        if len(new) <= limit // 10:
-            return
-        if self._stored is None:
-            self._stored = set(self._store.event_types())
-        every = {*new, *self._stored} - set(self._scenario.events)
-        if len(every) <= limit:
-            return
         shown = ", ".join(repr(name) for name in new[:5])
         raise refusal(
             InputError(
-                f"there are {len(every):,} types of event that the scenario does not name, "
+                f"there are {n:,} types of event that the scenario does not name, "
                 "so the column is hardly a type",
                 got=shown,
-                allowed=f"at most {limit:,} (intake.max_event_types)",
+                allowed=f"at most {self._scenario.intake.max_event_types:,} "
+                "(intake.max_event_types)",
                 hint="name the right column, --map type=<column>, or one type for all, --type view",
             ),
             "too_many_types",
@@ -144,20 +177,7 @@ class FileWatch:
     # ---------------------------------------------------------------- people
 
     def _people(self, batch: Batch) -> IngestReport:
-        found = emails(batch.frame["user_id"])
-        if "anonymous_id" in batch.frame.columns:
-            found = found | emails(batch.frame["anonymous_id"])
-        if not found.any():
-            return IngestReport()
-        lines = np.asarray(batch.lines)[found.to_numpy()]
-        return IngestReport(
-            flagged=(Reason("email_as_id", len(lines), _shown(lines)),),
-            notes=(
-                "ids are e-mail addresses, which are personal data and go into every bundle, log "
-                'and answer: import them with --hash-emails (intake.emails = "hash"), which '
-                "stores a keyed hash instead; `lifeloop pseudonym ADDRESS` tells it",
-            ),
-        )
+        return addresses_in(batch.frame, np.asarray(batch.lines))
 
     # ---------------------------------------------------------------- items
 
@@ -188,6 +208,26 @@ class FileWatch:
                 "`lifeloop import events`"
             )
         return (said,)
+
+
+def addresses_in(
+    frame: pl.DataFrame, lines: "np.ndarray[tuple[int, ...], np.dtype[np.int64]]"
+) -> IngestReport:
+    """Return which rows have an e-mail address as an id of a person, and what can be done."""
+    found = emails(frame["user_id"])
+    if "anonymous_id" in frame.columns:
+        found = found | emails(frame["anonymous_id"])
+    if not found.any():
+        return IngestReport()
+    lines = lines[found.to_numpy()]
+    return IngestReport(
+        flagged=(Reason("email_as_id", len(lines), _shown(lines)),),
+        notes=(
+            "ids are e-mail addresses, which are personal data and go into every bundle, log "
+            'and answer: import them with --hash-emails (intake.emails = "hash"), which '
+            "stores a keyed hash instead; `lifeloop pseudonym ADDRESS` tells it",
+        ),
+    )
 
 
 def _shown(lines: "np.ndarray[tuple[int, ...], np.dtype[np.int64]]") -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """Files that are wrong in ways that files are wrong."""
 
+import json
 import random
 from pathlib import Path
 
@@ -59,6 +60,101 @@ def test_types_are_limited_over_files_and_the_scenario_s_own_do_not_count(tmp_pa
         second = "".join(f"ada,other-{i}\n" for i in range(10))
         with pytest.raises(InputError, match="25 types"):
             loop.import_events(write(tmp_path / "b.csv", "user_id,type\n" + second))
+
+
+def test_types_are_limited_over_small_files_restarts_and_processes(tmp_path: Path) -> None:
+    """A limit that each process counts for itself lets a few more in with every restart."""
+    some = {"max_event_types": 15}
+    for n in range(6):
+        with shop(tmp_path, intake=some) as loop, shop(tmp_path, intake=some) as other:
+            for m in range(2):
+                kinds = [f"t-{n}-{m}", "view", "x" * 3000, "nul\0", "\ud800"]
+                for kind in kinds:
+                    (loop if m else other).record({"user_id": "u", "type": kind})
+            path = write(tmp_path / f"{n}.csv", f"user_id,type\nada,file-{n}\n")
+            if n < 4:
+                loop.import_events(path)
+            else:
+                with pytest.raises(InputError, match="16 types"):
+                    loop.import_events(path)
+            own = [t for t in loop.store.event_types() if t not in loop.scenario.events]
+    assert len(own) == 15
+    with shop(tmp_path, intake=some) as loop:
+        refused = loop.record({"user_id": "u", "type": "one-more"})
+        assert [r.reason for r in refused.reasons] == ["too_many_types"]
+        assert loop.record({"user_id": "u", "type": "t-0-0"}).accepted == 1
+        assert loop.record({"user_id": "u", "type": "purchase"}).accepted == 1
+
+
+def test_what_was_there_before_the_count_is_counted_too(tmp_path: Path) -> None:
+    many = "".join(f"ada,kind-{i}\n" for i in range(40))
+    with shop(tmp_path, intake={"max_event_types": 100}) as loop:
+        loop.import_events(write(tmp_path / "a.csv", "user_id,type\n" + many))
+        for kind in ("event_type", "event_types_counted"):  # as a store of an older lifeloop
+            for name in list(loop.store.kept.every(kind)):
+                loop.store.kept.drop(kind, name)
+    with shop(tmp_path, intake={"max_event_types": 41}) as loop:
+        assert loop.record({"user_id": "u", "type": "kind-3"}).accepted == 1
+        assert loop.record({"user_id": "u", "type": "new"}).accepted == 1
+    with shop(tmp_path, intake={"max_event_types": 41}) as loop:
+        for n in range(8):
+            loop.record({"user_id": "u", "type": f"more-{n}"})
+        own = set(loop.store.event_types()) - {"view"}
+        assert len(own) <= 41 + 41 // 10  # a tenth may come before the first count
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"user_id": "\ud800"}, {"type": "\ud800"}, {"text": "a\udfff"}, {"context": {"a": ["\ud800"]}},
+     {"context": {"\ud800": 1}}, {"else": "\ud800"}],
+)  # fmt: skip
+def test_half_a_character_is_refused_and_kept(tmp_path: Path, more: dict[str, object]) -> None:
+    with shop(tmp_path) as loop:
+        report = loop.record({"user_id": "ada", "type": "view", **more})
+        assert [r.reason for r in report.reasons] == ["bad_encoding"]
+        assert dict(loop.store.quarantined()[0].raw) == {"user_id": "ada", "type": "view", **more}
+
+
+@pytest.mark.parametrize("kind", ["one", "many"])
+def test_a_live_event_with_an_address_as_id_is_stored_and_said(tmp_path: Path, kind: str) -> None:
+    from lifeloop import intake
+
+    event = {"user_id": "ada@example.org", "type": "view"}
+    with shop(tmp_path) as loop:
+        if kind == "one":
+            report = loop.record(event)
+        else:
+            report = intake.record_many(
+                loop.store, [event], scenario=loop.scenario, received_us=1, key=None
+            )
+        assert (report.accepted, [r.reason for r in report.flagged]) == (1, ["email_as_id"])
+        assert any("--hash-emails" in note for note in report.notes)
+    with shop(tmp_path / "2", intake={"emails": "hash"}) as loop:
+        assert loop.record(event).flagged == ()
+
+
+def test_a_file_of_which_nothing_is_stored_ends_the_command_and_says_each_line(
+    tmp_path: Path,
+) -> None:
+    from typer.testing import CliRunner
+
+    from lifeloop.cli.app import app
+
+    path = write(
+        tmp_path / "e.csv",
+        "user_id,type,time\nada,view,2022-06-31 21:20:11\nnull,view,2022-06-24 21:20:11\n",
+    )
+    run = CliRunner().invoke
+    assert run(app, ["init", str(tmp_path / "s")]).exit_code == 0
+    told = run(app, ["import", "events", str(path), "-C", str(tmp_path / "s"), "--json"])
+    assert told.exit_code == 1
+    said = json.loads(told.stdout)
+    assert {(r["reason"], *r["lines"]) for r in said["reasons"]} == {
+        ("bad_time", 2),
+        ("placeholder_id", 3),
+    }
+    write(path, "user_id,type,time\nada,view,2022-06-24 21:20:11\n")
+    assert run(app, ["import", "events", str(path), "-C", str(tmp_path / "s")]).exit_code == 0
 
 
 def test_decimal_commas_are_read_and_what_is_doubtful_is_kept_for_repair(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -240,8 +240,8 @@ class _Row:
 
     def text(self, name: str) -> str | None:
         value = as_text(self.fields.get(name))
-        if value is not None and "\0" in value:
-            self.refuse("nul_character", name, value)
+        if value is not None and (why := _text_problem(value)):
+            self.refuse(why, name, value)
         return value or None
 
     def identifier(self, name: str, *, person: bool) -> str | None:
@@ -324,8 +324,8 @@ class _Row:
             self.refuse("bad_json", name, value)
             return {}
         whole = {**self.extras, **value}
-        if _holds_nul(whole):
-            self.refuse("nul_character", name, whole)
+        if why := next(filter(None, map(_text_problem, _texts(whole))), None):
+            self.refuse(why, name, whole)
         if not _finite(whole):
             self.refuse("bad_number", name, whole)
         return whole
@@ -353,12 +353,26 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _holds_nul(value: Any) -> bool:
+def _text_problem(text: str) -> str | None:
+    if "\0" in text:
+        return "nul_character"
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can write and no text holds
+        return "bad_encoding"
+    return None
+
+
+def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
-        return "\0" in value
-    if isinstance(value, Mapping):
-        return any(_holds_nul(k) or _holds_nul(v) for k, v in value.items())
-    return isinstance(value, list | tuple) and any(map(_holds_nul, value))
+        yield value
+    elif isinstance(value, Mapping):
+        for key, held in value.items():
+            yield from _texts(key)
+            yield from _texts(held)
+    elif isinstance(value, list | tuple):
+        for held in value:
+            yield from _texts(held)
 
 
 def _finite(value: Any) -> bool:

@@ -23,7 +23,7 @@ REASONS: dict[str, str] = {
     "nul_character": "a text holds a NUL character",
     "column_count": "the row has another number of columns than the header",
     "unbalanced_quote": "a quotation mark is never closed",
-    "bad_encoding": "bytes that are not text in the file's encoding",
+    "bad_encoding": "bytes that are not text in the file's encoding, or half a character",
 }
 """Reason -> what it means."""
 
