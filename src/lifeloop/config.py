@@ -129,10 +129,17 @@ class Models(_Strict):
         description="what of a situation may change a slate: these, or any key of the context of "
         "events and requests; each counts where it helps on the validation slice",
     )
-    ranker: Literal["linear", "trees"] = Field(
+    ranker: Literal["linear", "trees", "tree", "logistic"] = Field(
         "linear",
-        description="what orders the candidates; trees: LightGBM, where it beats the linear blend "
-        "out of fold (training takes minutes)",
+        description="what orders the candidates; trees: LightGBM (training takes minutes); "
+        "tree: one tree that can be read; logistic: a weighted sum of features; each of them only "
+        "where it beats the linear blend out of fold",
+    )
+    networks: tuple[Literal["sasrec", "ncf", "two_tower", "rating_network"], ...] = Field(
+        (),
+        description="networks added to the blend (extra [train]): sasrec, ncf, two_tower, "
+        "rating_network; each is trained once per validation slice and once for all, which takes "
+        "minutes to hours, and counts where it helps",
     )
     ranker_codes: int = Field(
         0,
@@ -142,6 +149,13 @@ class Models(_Strict):
         "the retrievers know of the very item (docs/media.md); 0: none",
     )
     seed: int = Field(0, ge=0, description="seed of everything random")
+
+    @field_validator("networks")
+    @classmethod
+    def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) != len(names):
+            raise ValueError("names a network twice")
+        return names
 
     @field_validator("text_encoder")
     @classmethod

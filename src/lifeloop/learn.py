@@ -19,8 +19,16 @@ from lifeloop.moment import Clock, Moment
 from lifeloop.reading import encode_items
 from lifeloop.renewal import fitted, last_model, moved_since, renewal_notes
 from lifeloop.screening import screened
+from lifeloop.store.checkpoints import FileCheckpoints
 
 SCHEMA = 1
+RANKER = {
+    "linear": "lifeloop",
+    "trees": "ranked",
+    "tree": "ranked_tree",
+    "logistic": "ranked_logistic",
+}
+"""The model that each setting ``models.ranker`` names."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -95,8 +103,9 @@ def train(
     )
     rng = np.random.default_rng(scenario.models.seed)
     progress("fit the models", 0, None)
-    wanted = "ranked" if scenario.models.ranker == "trees" else "lifeloop"
-    (specification,) = build([wanted], scenario.models)
+    wanted = RANKER[scenario.models.ranker]
+    kept = FileCheckpoints(home / "cache" / "training")
+    (specification,) = build([wanted], scenario.models, checkpoints=kept)
     last = last_model(store, home)
     blend, renewed = fitted(specification, data, last if refresh else None, scenario, rng=rng)
     watch.lap("fit_s")

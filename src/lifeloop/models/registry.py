@@ -2,17 +2,20 @@
 
 import difflib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from lifeloop.config import Models
 from lifeloop.contracts import Retriever
 from lifeloop.errors import InputError
 from lifeloop.models.blend import Blend
 from lifeloop.models.holdout import Horizon
+from lifeloop.models.neural.checkpoints import Checkpoints
 from lifeloop.models.neural.ncf import Ncf
 from lifeloop.models.neural.rating_network import RatingNetwork
 from lifeloop.models.neural.sasrec import Sasrec
 from lifeloop.models.neural.two_tower import TwoTower
-from lifeloop.models.rank.ranked import Ranked
+from lifeloop.models.rank.boosted import READABLE, Boosting
+from lifeloop.models.rank.ranked import Kind, Ranked
 from lifeloop.models.retrieve.als import Als
 from lifeloop.models.retrieve.bpr import Bpr
 from lifeloop.models.retrieve.chance import Chance
@@ -80,12 +83,24 @@ BLENDED = (
 REPEATED = ("replenish",)
 """The parts that are added where what was used may come back."""
 
-NAMES: tuple[str, ...] = (*SINGLE, *NEURAL, "lifeloop", "ranked")
+RANKED: dict[str, Kind] = {
+    "ranked": "trees",
+    "ranked_tree": "tree",
+    "ranked_logistic": "logistic",
+}
+"""Rankers over the candidates of "lifeloop"."""
+
+NAMES: tuple[str, ...] = (*SINGLE, *NEURAL, "lifeloop", *RANKED)
 """Every name that ``build`` knows."""
 
 
 def build(
-    names: Sequence[str], settings: Models, *, horizon: Horizon = "time", repeats: bool = False
+    names: Sequence[str],
+    settings: Models,
+    *,
+    horizon: Horizon = "time",
+    repeats: bool = False,
+    checkpoints: Checkpoints | None = None,
 ) -> list[Retriever]:
     """Return the specifications named, in that order.
 
@@ -99,6 +114,8 @@ def build(
         What the blend is to be good at.
     repeats : bool
         Whether items of the history may come back (the blend validates the same way).
+    checkpoints : Checkpoints, optional
+        Where networks keep the state of their training.
 
     Raises
     ------
@@ -115,20 +132,41 @@ def build(
             allowed=", ".join(NAMES),
             hint=f"did you mean {'; '.join(hints)}?" if hints else None,
         )
-    return [_one(name, settings, horizon=horizon, repeats=repeats) for name in names]
+    found = [_one(name, settings, horizon=horizon, repeats=repeats) for name in names]
+    return [_kept(made, checkpoints) for made in found]
 
 
 def _one(name: str, settings: Models, *, horizon: Horizon, repeats: bool) -> Retriever:
     if name in SINGLE or name in NEURAL:
         return {**SINGLE, **NEURAL}[name](settings)
+    parts = (*BLENDED, *(REPEATED if repeats else ()), *settings.networks)
     blend = Blend(
-        parts=tuple(_part(part, settings) for part in (*BLENDED, *(REPEATED if repeats else ()))),
+        parts=tuple(_part(part, settings) for part in parts),
         horizon=horizon,
         repeats=repeats,
     )
-    return blend if name == "lifeloop" else Ranked(blend, codes=settings.ranker_codes)
+    if name == "lifeloop":
+        return blend
+    boosting = READABLE if RANKED[name] == "tree" else Boosting()
+    return Ranked(
+        blend, boosting=boosting, codes=settings.ranker_codes, kind=RANKED[name], name=name
+    )
 
 
 def _part(name: str, settings: Models) -> Retriever:
     """Return a part of the blend, where a space of use without any text would be one ALS more."""
-    return Mapped(only_with_text=True) if name == "text_map" else SINGLE[name](settings)
+    if name == "text_map":
+        return Mapped(only_with_text=True)
+    return {**SINGLE, **NEURAL}[name](settings)
+
+
+def _kept(made: Retriever, checkpoints: Checkpoints | None) -> Retriever:
+    """Return the same with a place to keep checkpoints, itself and its parts."""
+    if checkpoints is None:
+        return made
+    if isinstance(made, Ranked):
+        blend = _kept(made.blend, checkpoints)
+        return replace(made, blend=blend) if isinstance(blend, Blend) else made
+    if isinstance(made, Blend):
+        return replace(made, parts=tuple(_kept(part, checkpoints) for part in made.parts))
+    return replace(made, checkpoints=checkpoints) if isinstance(made, Sasrec) else made

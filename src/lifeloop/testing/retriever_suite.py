@@ -30,7 +30,7 @@ from lifeloop.testing.checkerboard import Checkerboard, checkerboard, tiny
 
 IMPERSONAL = ("random", "popularity", "recency_popularity", "trending_popularity")
 """The same list for everyone, whatever they did."""
-FALLS_BACK = ("lifeloop", "ranked")
+FALLS_BACK = ("lifeloop", "ranked", "ranked_tree", "ranked_logistic")
 """Answers a person without history with a named fallback."""
 BY_TEXT = ("rating_network",)
 """These know items by their texts only."""

@@ -10,17 +10,17 @@ from lifeloop.contracts import TrainData
 
 
 class Checkpoints(Protocol):
-    """Keeps the newest state of one training; ``store.FileCheckpoints`` is one in a file."""
+    """Keeps the newest state of each training; ``store.checkpoints`` has one in files."""
 
-    def load(self) -> bytes | None:
-        """Return what was saved last, None where nothing is kept."""
+    def load(self, key: str) -> bytes | None:
+        """Return what was saved last under ``key``, None where nothing is kept."""
         ...
 
-    def save(self, state: bytes) -> None:
-        """Replace what was kept, whole or not at all."""
+    def save(self, key: str, state: bytes) -> None:
+        """Replace what was kept under ``key``, whole or not at all."""
         ...
 
-    def clear(self) -> None:
+    def clear(self, key: str) -> None:
         """Forget it: the training is over."""
         ...
 

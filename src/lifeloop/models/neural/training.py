@@ -82,7 +82,7 @@ def train(
     values: list[float] = []
     best = {name: value.clone() for name, value in network.state_dict().items()}
     resumed = 0
-    if checkpoints is not None and (kept := checkpoints.load()) is not None:
+    if checkpoints is not None and (kept := checkpoints.load(plan.fingerprint)) is not None:
         state = torch.load(io.BytesIO(kept), weights_only=True, map_location=device)
         if state["fingerprint"] == plan.fingerprint:
             network.load_state_dict(state["weights"])
@@ -110,10 +110,10 @@ def train(
                 },
                 file,
             )
-            checkpoints.save(file.getvalue())
+            checkpoints.save(plan.fingerprint, file.getvalue())
     network.load_state_dict(best)
     if checkpoints is not None:
-        checkpoints.clear()
+        checkpoints.clear(plan.fingerprint)
     with torch.no_grad():
         vectors = network.vectors().cpu().numpy()
     return Trained(

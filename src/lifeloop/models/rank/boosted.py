@@ -10,14 +10,14 @@ c fitted on scores out of fold [platt1999].
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from lifeloop.contracts import Bool, Double, Float
 from lifeloop.models import arrays as ar
+from lifeloop.models.rank.calibration import platt
 from lifeloop.models.rank.items import CODE
 from lifeloop.models.rank.table import Table, ndcg_per_query, served
 
@@ -46,6 +46,8 @@ class Boosting:
         Share of features and rows that a tree sees.
     threads : int
         Of the training; the answer does not depend on it.
+    objective : {"rank_xendcg", "regression"}
+        The list's cross-entropy, or the share of candidates that come next.
     """
 
     rounds: int = 200
@@ -55,6 +57,13 @@ class Boosting:
     columns: float = 0.5
     rows: float = 0.7
     threads: int = 2
+    objective: Literal["rank_xendcg", "regression"] = "rank_xendcg"
+
+
+READABLE = Boosting(
+    rounds=1, rate=1.0, leaves=8, l2=0.0, columns=1.0, rows=1.0, objective="regression"
+)
+"""One tree that can be read: the value of a leaf is the share of its candidates that came."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,6 +124,7 @@ class Trained:
     rounds: int
     asked: Bool  # [Q] queries that were left out of some fold
     ndcg: Double  # [Q] of the ranker, out of fold; 0 where not asked
+    score: Double  # [N] out of fold
 
 
 def train_booster(
@@ -156,11 +166,11 @@ def train_booster(
     asked = np.isin(fold, left_out)
     per_query = {n: ndcg_per_query(table, served(table, out[n])) for n in steps}
     rounds = max(steps, key=lambda n: (per_query[n][asked].mean(), -n))
-    slope, level = _platt(out[rounds][table.rows_of(asked)], table.target[table.rows_of(asked)])
+    slope, level = platt(out[rounds][table.rows_of(asked)], table.target[table.rows_of(asked)])
     booster = _boosted(table, useful, names, settings, rounds=rounds, seed=seed)
     fitted = FittedBooster.of(booster.model_to_string(), names, slope=slope, level=level)
     ndcg = np.where(asked, per_query[rounds], 0.0)
-    return Trained(fitted=fitted, rounds=rounds, asked=asked, ndcg=ndcg)
+    return Trained(fitted=fitted, rounds=rounds, asked=asked, ndcg=ndcg, score=out[rounds])
 
 
 def monotone(names: tuple[str, ...]) -> list[int]:
@@ -186,7 +196,7 @@ def _boosted(
 
     rows = table.rows_of(queries)
     parameters = {
-        "objective": "rank_xendcg",
+        "objective": settings.objective,
         "learning_rate": settings.rate,
         "num_leaves": settings.leaves if len(table.target) <= LARGE else 2 * settings.leaves + 1,
         "min_data_in_leaf": min(LEAST_LEAF, max(1, int(rows.sum()) // 50)),
@@ -205,26 +215,9 @@ def _boosted(
     data = lightgbm.Dataset(
         table.features[rows],
         table.target[rows].astype(np.float64),
-        group=table.sizes[queries],
+        group=table.sizes[queries] if settings.objective == "rank_xendcg" else None,
         feature_name=[name.replace(" ", "_") for name in names],
         categorical_feature=[n for n, name in enumerate(names) if name.startswith(f"item.{CODE}")],
         params={"verbose": -1},
     )
     return lightgbm.train(parameters, data, num_boost_round=rounds)
-
-
-def _platt(score: Double, target: Bool) -> tuple[float, float]:
-    label = target.astype(np.float64)
-
-    def loss(w: Double) -> tuple[float, Double]:
-        z = w[0] * score + w[1]
-        p = 1.0 / (1.0 + np.exp(-np.clip(z, -50, 50)))
-        value = float((np.logaddexp(0.0, z) - label * z).mean())
-        rest = p - label
-        return value, np.array([float((rest * score).mean()), float(rest.mean())])
-
-    base = float(np.clip(label.mean(), 1e-6, 1 - 1e-6))
-    start = np.array([1.0, np.log(base / (1.0 - base))])
-    # a higher score never means less likely
-    solved = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0.0, None), (None, None)])
-    return float(solved.x[0]), float(solved.x[1])

@@ -77,7 +77,7 @@ class ItemFacts:
             key=key.astype(np.int64),
             upto=np.concatenate([[0], np.cumsum(count)]).astype(np.int64),
             first_day=first,
-            content=data.content,
+            content=_unit(data.content),
             content_ix=data.content_ix,
             log_price=np.full(n, np.nan, np.float32)
             if data.price is None
@@ -147,6 +147,13 @@ class ItemFacts:
             codes=None if books is None else _coded(books, held["content"], held["content_ix"]),
             **held,
         )
+
+
+def _unit(content: Float) -> Float:
+    """Return rows of length 1; all-zero ones stay."""
+    norms = np.linalg.norm(content.astype(np.float64), axis=1, keepdims=True)  # [c, 1]
+    unit = np.divide(content, norms, out=np.zeros(content.shape), where=norms > 0)
+    return np.asarray(unit, dtype=np.float32)
 
 
 def _coded(books: Codebooks, content: Float, content_ix: Int) -> Float:

@@ -33,6 +33,7 @@ from lifeloop.models.rank.boosted import FittedBooster
 from lifeloop.models.rank.candidates import Lists, gather, raw_scores
 from lifeloop.models.rank.features import features
 from lifeloop.models.rank.items import ItemFacts
+from lifeloop.models.rank.logistic import FittedLogistic
 from lifeloop.models.rank.traces import Amounts, place_in_blend, traced
 from lifeloop.models.retrieve.topk import fitting, has_history, listed
 from lifeloop.models.scored import Scored
@@ -50,7 +51,7 @@ class RankedScored:
     """The answer to B queries: candidates in the order of the trees; see ``scored.Scored``."""
 
     fitted: "FittedRanked"
-    trees: FittedBooster
+    trees: FittedBooster | FittedLogistic
     queries: Queries
     raw: Float  # [P, B, I] what each part says, in units of its rms
     cold: Scored | None  # the blend's answer, for everybody else
@@ -173,7 +174,7 @@ class FittedRanked:
 
     name: str
     blend: FittedBlend
-    booster: FittedBooster | None
+    booster: FittedBooster | FittedLogistic | None
     facts: ItemFacts
     repeats: bool
 
@@ -241,7 +242,13 @@ class FittedRanked:
         return cls(
             name=bytes(arrays["ranked.name"]).decode(),
             blend=FittedBlend.load(arrays),
-            booster=FittedBooster.load(arrays) if "booster.text" in arrays else None,
+            booster=_ranker(arrays),
             facts=ItemFacts.load(arrays),
             repeats=bool(arrays["ranked.repeats"][0]),
         )
+
+
+def _ranker(arrays: Mapping[str, NDArray[Any]]) -> FittedBooster | FittedLogistic | None:
+    if "booster.text" in arrays:
+        return FittedBooster.load(arrays)
+    return FittedLogistic.load(arrays) if "logistic.names" in arrays else None
