@@ -15,6 +15,7 @@ from lifeloop.contracts import Decision
 from lifeloop.errors import InputError, NoModel, UnknownId
 from lifeloop.events import User, frame_of
 from lifeloop.events.records import USER_SCHEMA
+from lifeloop.models import FittedBayesianRating
 from lifeloop.policy import propensities
 
 DAY = 86_400_000_000
@@ -353,6 +354,29 @@ def test_a_rating_is_predicted_or_the_reason_given(shop: Lifeloop) -> None:
             )
     shop.train()
     high, low = shop.predict("u0", "tea-1"), shop.predict("u1", "tea-1")
+    assert high.value is not None
+    assert low.value is not None
+    assert 1.0 <= low.value < high.value <= 5.0
+
+
+def test_a_project_may_predict_ratings_by_sampling(tmp_path: Path) -> None:
+    settings = {**SETTINGS, "models": {**SETTINGS["models"], "ratings": "bayesian"}}
+    with Lifeloop.open(tmp_path / "shop", scenario=settings, clock=lambda: NOW) as loop:
+        fill(loop, tmp_path)
+        for user in range(12):
+            for n in range(4):
+                liked = 5.0 if user % 3 == 0 else 1.0
+                loop.record(
+                    {
+                        "user_id": f"u{user}",
+                        "type": "rating",
+                        "item_id": f"tea-{n}",
+                        "rating": liked,
+                    }
+                )
+        loop.train()
+        assert isinstance(loop.model().rating, FittedBayesianRating)
+        high, low = loop.predict("u0", "tea-1"), loop.predict("u1", "tea-1")
     assert high.value is not None
     assert low.value is not None
     assert 1.0 <= low.value < high.value <= 5.0

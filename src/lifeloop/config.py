@@ -135,6 +135,11 @@ class Models(_Strict):
         "tree: one tree that can be read; logistic: a weighted sum of features; each of them only "
         "where it beats the linear blend out of fold",
     )
+    ratings: Literal["als", "bayesian"] = Field(
+        "als",
+        description="how ratings are predicted: als (seconds), or bayesian (a mean over sampled "
+        "factorisations; nearer to the truth, minutes for a million ratings)",
+    )
     networks: tuple[Literal["sasrec", "ncf", "two_tower", "rating_network"], ...] = Field(
         (),
         description="networks added to the blend (extra [train]): sasrec, ncf, two_tower, "

@@ -14,7 +14,7 @@ from lifeloop.contracts import Progress, Store, silent
 from lifeloop.encoders.cache import VectorCache
 from lifeloop.errors import InputError, NoModel
 from lifeloop.model import Catalogue, material, save_model
-from lifeloop.models import RatingModel, build, train_data
+from lifeloop.models import BayesianRating, RatingModel, build, train_data
 from lifeloop.moment import Clock, Moment
 from lifeloop.reading import encode_items
 from lifeloop.renewal import fitted, last_model, moved_since, renewal_notes
@@ -121,7 +121,8 @@ def train(
         as_of_us=moment.as_of_us,
         blocks=encoded.blocks,
     )
-    rating = RatingModel().fit(ratings, rng=rng)
+    bayesian = scenario.models.ratings == "bayesian"
+    rating = (BayesianRating() if bayesian else RatingModel()).fit(ratings, rng=rng)
     progress("fit the models", 1, 1)
     watch.lap("rating_s")
     created_us, bundle = _name(home / "bundles", clock(), scenario)

@@ -14,7 +14,14 @@ from lifeloop.contracts import Bool, Double, Float, Int, Long, Snapshot
 from lifeloop.encoders import PREFIX, situations
 from lifeloop.errors import BundleError
 from lifeloop.events.records import ITEM_SCHEMA
-from lifeloop.models import FittedBlend, FittedRanked, FittedRating, from_parts, to_parts
+from lifeloop.models import (
+    FittedBayesianRating,
+    FittedBlend,
+    FittedRanked,
+    FittedRating,
+    from_parts,
+    to_parts,
+)
 from lifeloop.policy.masks import Combined, available, combine, repeat_windows
 from lifeloop.reading import TextReader, load_reader, reader_arrays
 from lifeloop.screening import services
@@ -157,7 +164,7 @@ class Model:
     manifest: Mapping[str, Any]
     catalogue: Catalogue
     blend: FittedBlend | FittedRanked
-    rating: FittedRating
+    rating: FittedRating | FittedBayesianRating
     reader: TextReader | None
 
     def ordered(self, *, trees: bool) -> "Model":
@@ -229,7 +236,7 @@ def save_model(
     bundle: str,
     *,
     blend: FittedBlend | FittedRanked,
-    rating: FittedRating,
+    rating: FittedRating | FittedBayesianRating,
     catalogue: Catalogue,
     reader: TextReader | None,
     manifest: Mapping[str, Any],
@@ -261,7 +268,8 @@ def open_model(folder: Path, bundle: str) -> Model:
         if name not in parts:
             raise BundleError(f"bundle {bundle} lacks its part {name!r}", hint="lifeloop train")
     catalogue = Catalogue.load(parts.pop("catalogue"))
-    rating = FittedRating.load(parts.pop("rating"))
+    told = parts.pop("rating")
+    rating = FittedBayesianRating.load(told) if "alpha" in told else FittedRating.load(told)
     text, made_by = parts.pop("text", None), str(loaded.manifest.get("encoder"))
     blend = from_parts(parts)
     if not isinstance(blend, FittedBlend | FittedRanked):

@@ -4,6 +4,7 @@ from lifeloop.models.blend import Blend
 from lifeloop.models.blended import FittedBlend
 from lifeloop.models.data import histories, queries, train_data
 from lifeloop.models.drift import Drift, drift
+from lifeloop.models.gibbs import BayesianRating, FittedBayesianRating
 from lifeloop.models.rank.ranked import Ranked
 from lifeloop.models.rank.reranked import FittedRanked, RankedScored
 from lifeloop.models.rating import FittedRating, Rated, RatingModel
@@ -14,8 +15,10 @@ from lifeloop.models.warm import refreshed
 
 __all__ = [
     "NAMES",
+    "BayesianRating",
     "Blend",
     "Drift",
+    "FittedBayesianRating",
     "FittedBlend",
     "FittedRanked",
     "FittedRating",

@@ -56,7 +56,7 @@ class RatingModel:
 
     def fit(self, data: TrainData, *, rng: np.random.Generator) -> "FittedRating":
         """Learn from the rated interactions; a person's last rating of an item counts."""
-        user, item, rating = _last_ratings(data)
+        user, item, rating = last_ratings(data)
         if not len(rating):
             return _nothing(data.n_items)
         mean, spread = float(rating.mean()), float(rating.std()) or 1.0
@@ -107,9 +107,7 @@ class FittedRating:
         found = []
         for b, item in enumerate(item_ix):
             n_own, n_item = int(rated[b]), int(self.item_count[item])
-            basis = "user+item" if n_own and n_item else "user" if n_own else "item"
-            basis = basis if n_own or n_item else "mean"
-            found.append(Rated(float(values[b]), basis))
+            found.append(Rated(float(values[b]), basis_of(n_own, n_item)))
         return found
 
     def values(self, queries: Queries, owner: Long, item_ix: Int) -> Double:
@@ -151,9 +149,8 @@ class FittedRating:
         """Return b_u [B] and p_u [B, f], solved together from each query's own ratings."""
         n, width = len(queries), self.item_factors.shape[1]
         damp, base, ridge = self.damping
-        owner = np.repeat(np.arange(n), np.diff(queries.indptr))
-        rows = _newest(owner, queries.item_ix, np.flatnonzero(~np.isnan(queries.rating)))
-        owner, item = owner[rows], queries.item_ix[rows]
+        rows, owner = newest_ratings(queries)
+        item = queries.item_ix[rows]
         left = (queries.rating[rows].astype(np.float64) - self.mean) / self.spread
         left = left - self.item_bias[item]
         bias, factors = _bias(owner, left, n, damp), np.zeros((n, width))
@@ -164,7 +161,22 @@ class FittedRating:
         return bias, factors
 
 
-def _last_ratings(data: TrainData) -> tuple[Int, Int, Double]:
+def basis_of(n_own: int, n_item: int) -> str:
+    """Say what a rating rests on: the person's ratings, the item's, both, or neither."""
+    if not n_own and not n_item:
+        return "mean"
+    return "user+item" if n_own and n_item else "user" if n_own else "item"
+
+
+def newest_ratings(queries: Queries) -> tuple[Long, Long]:
+    """Return the events [m] that are a query's newest rating of an item, and whose they are [m]."""
+    owner = np.repeat(np.arange(len(queries)), np.diff(queries.indptr))
+    rows = _newest(owner, queries.item_ix, np.flatnonzero(~np.isnan(queries.rating)))
+    return rows, owner[rows]
+
+
+def last_ratings(data: TrainData) -> tuple[Int, Int, Double]:
+    """Return person, item and rating [m] each of everyone's newest rating of an item."""
     rows = _newest(data.user_ix, data.item_ix, np.flatnonzero(~np.isnan(data.rating)))
     return data.user_ix[rows], data.item_ix[rows], data.rating[rows].astype(np.float64)
 

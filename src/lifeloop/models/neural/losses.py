@@ -31,23 +31,29 @@ class _Full(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, h: Tensor, vectors: Tensor, target: Tensor) -> Tensor:
         n = len(h)
-        grad_h, grad_vectors = torch.empty_like(h), torch.zeros_like(vectors)
+        grad_vectors = torch.zeros_like(vectors)
         total = h.new_zeros(())
         turned = vectors.T.contiguous()  # [d, n]
+        # one size of chunk: torch keeps workspace for every shape that it ever multiplied
+        left = -n % CHUNK
+        h, target = functional.pad(h, (0, 0, 0, left)), functional.pad(target, (0, left))
+        grad_h = torch.empty_like(h)
         for lo in range(0, n, CHUNK):
             part = slice(lo, lo + CHUNK)
+            real = min(CHUNK, n - lo)
             scores = h[part] @ turned  # [C, n]
             at = target[part, None]
             top = scores.max(1, keepdim=True).values
             wanted = scores.gather(1, at) - top
             share = scores.sub_(top).exp_()
             size = share.sum(1, keepdim=True)
-            total += (size.log() - wanted).sum()
+            total += (size.log() - wanted)[:real].sum()
             share.div_(size * n)
             share.scatter_add_(1, at, share.new_full(at.shape, -1.0 / n))
+            share[real:] = 0.0
             torch.mm(share, vectors, out=grad_h[part])
             grad_vectors.addmm_(share.T, h[part])
-        ctx.save_for_backward(grad_h, grad_vectors)
+        ctx.save_for_backward(grad_h[:n], grad_vectors)
         return total / n
 
     @staticmethod

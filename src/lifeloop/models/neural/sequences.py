@@ -11,6 +11,9 @@ import numpy as np
 from lifeloop.contracts import Bool, Double, Int, Long, TrainData
 from lifeloop.models.neural.gaps import seconds
 
+STEP = 20
+"""Rows are as long as a multiple of this: torch keeps workspace for every shape it ever saw."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
@@ -106,6 +109,7 @@ class Sequences:
         inside: Bool = (at >= 0) & (self.user[safe] == self.user[last][:, None])
         used = np.flatnonzero(inside.any(axis=0))
         first = int(used[0]) if used.size else self.length - 1
+        first = max(0, self.length - -(-(self.length - first) // STEP) * STEP)
         at, safe, inside, back = at[:, first:], safe[:, first:], inside[:, first:], back[first:]
         learned = inside & (back <= asked[:, None])
         event_s = np.where(inside, self.time_s[safe], np.nan)

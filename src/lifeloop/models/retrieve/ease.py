@@ -5,11 +5,13 @@ G = XᵀX + λI, P = G⁻¹, B_ij = −P_ij / P_jj for i ≠ j, B_jj = 0, and sc
 """
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 from scipy.linalg import lapack
 
 from lifeloop.contracts import Bool, Candidates, Double, Float, Int, Queries, TrainData
@@ -22,6 +24,8 @@ from lifeloop.models.retrieve.topk import retrieve
 
 RIDGES = (0.2, 1.0, 5.0, 25.0, 125.0, 600.0)
 """Shares of the ridge that are tried where settings are learned."""
+MANY = 512
+"""Queries at once from which two threads share them; each row is summed by one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,22 +96,21 @@ class FittedEase:
 
     def score(self, queries: Queries) -> Float:
         """Return [B, I]; -inf outside the covered items and for histories without any of them."""
-        scores = np.full((len(queries), self.n_items), -np.inf, dtype=np.float32)
-        for b in range(len(queries)):
-            item_ix, row = self.row(queries, b)
-            scores[b, item_ix] = row
+        told, any_inside = self._product(queries)
+        if len(self.covered) == self.n_items:
+            scores = told
+        else:
+            scores = np.full((len(queries), self.n_items), -np.inf, dtype=np.float32)
+            scores[:, self.covered] = told
+        scores[~any_inside] = -np.inf
         return scores
 
     def row(self, queries: Queries, b: int) -> tuple[Int, Float]:
         """Return the items with a score for query b (all covered, or none), and the scores."""
-        item, weight, _ = self._folded(part_of(queries, b, b + 1)).row(0)
-        place = self.place[item]
-        inside = place >= 0
-        if not inside.any():
+        told, any_inside = self._product(part_of(queries, b, b + 1))
+        if not any_inside[0]:
             return np.empty(0, np.int32), np.empty(0, np.float32)
-        x = weight[inside].astype(np.float32)
-        # einsum and not BLAS: one answer whatever the threads, and no waiting for them
-        return self.covered, np.einsum("h,hn->n", x, self.weights[place[inside]])
+        return self.covered, told[0]
 
     def retrieve(self, queries: Queries, k: int, *, allowed: Bool | None = None) -> Candidates:
         """Return the best allowed items."""
@@ -151,6 +154,36 @@ class FittedEase:
             weight_unit=ar.read_number(arrays, "weight_unit"),
             half_life_events=ar.read_optional(arrays, "half_life_events"),
         )
+
+    def _product(self, queries: Queries) -> tuple[Float, Bool]:
+        """Return x B [B, n] of every query, and which hold a covered item [B].
+
+        A sparse product and not BLAS: each row is summed alone and in order, so a batch answers
+        as each query alone and whatever the threads, and histories are short against n.
+        """
+        folded = self._folded(queries)
+        place = self.place[folded.item_ix]
+        inside = place >= 0
+        before = np.concatenate([[0], np.cumsum(inside)])
+        indptr = before[folded.indptr]
+        x = sparse.csr_array(
+            (folded.weight[inside].astype(np.float32), place[inside], indptr),
+            shape=(len(queries), len(self.covered)),
+        )
+        told = np.empty(x.shape, dtype=np.float32)
+        halves = [(0, len(queries))]
+        if len(queries) >= MANY:
+            halves = [(0, len(queries) // 2), (len(queries) // 2, len(queries))]
+
+        def answer(rows: tuple[int, int]) -> None:
+            told[rows[0] : rows[1]] = x[rows[0] : rows[1]] @ self.weights
+
+        if len(halves) == 1:
+            answer(halves[0])
+        else:
+            with ThreadPoolExecutor(len(halves)) as pool:
+                list(pool.map(answer, halves))
+        return told, np.diff(indptr) > 0
 
     def _folded(self, queries: Queries) -> Folded:
         return fold(
