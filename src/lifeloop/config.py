@@ -135,6 +135,15 @@ class Models(_Strict):
         "tree: one tree that can be read; logistic: a weighted sum of features; each of them only "
         "where it beats the linear blend out of fold",
     )
+    tuning_trials: int = Field(
+        0,
+        ge=0,
+        description="settings of each part of the blend that Optuna tries on the validation slice "
+        "(extra [train]); what is found is kept in the bundle and by a refresh; 0: none",
+    )
+    tuning_seconds: float | None = Field(
+        None, gt=0, description="no trial of a part is begun after so long; null: all are made"
+    )
     ratings: Literal["als", "bayesian"] = Field(
         "als",
         description="how ratings are predicted: als (seconds), or bayesian (a mean over sampled "

@@ -19,6 +19,7 @@ from lifeloop.models.fresh import Unseen, fresh_items, fresh_weights, learn_unse
 from lifeloop.models.holdout import Holdout, Horizon, hold_out
 from lifeloop.models.settings import settings_of
 from lifeloop.models.situated import learn_powers
+from lifeloop.models.tune import Tuning, tuned
 from lifeloop.models.validate import candidate_table, joined, validation_ndcg
 from lifeloop.models.weights import learn_weights, ndcg_at_10
 
@@ -47,6 +48,8 @@ class Blend:
         Except with ``horizon="last"``: slices at most, until ``max_queries`` people are reached.
     max_queries : int
         People validated on at most; fewer (not under 400) for catalogues above 40,000 items.
+    tuning : Tuning
+        What may be spent on a search for the settings of each part; see ``tune``.
     """
 
     parts: tuple[Retriever, ...]
@@ -58,6 +61,7 @@ class Blend:
     depth: int = 50
     max_queries: int = 1000
     min_queries: int = 50
+    tuning: Tuning = field(default_factory=Tuning)
     name: str = "lifeloop"
 
     def fit(self, data: TrainData, *, rng: np.random.Generator) -> FittedBlend:
@@ -130,8 +134,9 @@ class Blend:
             rule = "rrf"
         else:
             rngs = rng.spawn(len(names))
+            judge = self._judge(some[0])
             climbed = [
-                climb(part, cuts[0], self._judge(some[0]), rng=r)
+                tuned(climb(part, cuts[0], judge, rng=r), cuts[0], judge, budget=self.tuning, rng=r)
                 for part, r in zip(self.parts, rngs, strict=True)
             ]
             parts = [found.part for found in climbed]

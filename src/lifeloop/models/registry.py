@@ -29,6 +29,7 @@ from lifeloop.models.retrieve.sequential import SequentialRidge
 from lifeloop.models.retrieve.sparse import SparseLinear
 from lifeloop.models.retrieve.transitions import Transitions
 from lifeloop.models.retrieve.userknn import UserKNN
+from lifeloop.models.tune import Tuning
 
 SINGLE: dict[str, Callable[[Models], Retriever]] = {
     "random": lambda s: Chance(),
@@ -144,6 +145,7 @@ def _one(name: str, settings: Models, *, horizon: Horizon, repeats: bool) -> Ret
         parts=tuple(_part(part, settings) for part in parts),
         horizon=horizon,
         repeats=repeats,
+        tuning=Tuning(trials=settings.tuning_trials, seconds=settings.tuning_seconds),
     )
     if name == "lifeloop":
         return blend
