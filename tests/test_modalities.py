@@ -92,6 +92,7 @@ def shop(folder: Path, *, media: dict[str, Any], text: str = "none", n_users: in
     frame.with_columns(moment.alias("occurred_at")).drop("t").write_csv(folder / "events.csv")
     settings = {
         "name": "s", "extends": "ecommerce",
+        "recommend": {"diversity": 0.0},  # the order of relevance alone
         "models": {"text_encoder": text, "ease_items": 50, "media": media},
     }  # fmt: skip
     loop = Lifeloop.open(folder, scenario=settings, clock=lambda: NOW)
@@ -120,7 +121,7 @@ def test_a_new_item_that_has_only_a_sound_is_served_to_those_who_like_its_kind(
         loop.record({"user_id": "other", "type": "view", "item_id": "low-1"})
         fan = [r.item_id for r in loop.recommend("fan", k=8)]
         other = [r.item_id for r in loop.recommend("other", k=8)]
-        assert "new-mid" in fan
+        assert "new-mid" in fan[:5]
         assert "new-mid" not in other[:5]
         report = loop.evaluate(models=["content", "popularity"])
         best = {n: m.per_user["ndcg@10"].mean() for n, m in report.models.items()}
