@@ -1,8 +1,8 @@
 """What semantic codes are worth to the ranker: ``python -m benchmarks.codes [ENCODER] [SEEDS]``.
 
 ml-1m with plots as text (films liked, 700 people drawn with seed 0), each person's last film held
-out; trees always served. Per seed the same split, blend and trees with and without three levels of codes; NDCG@10
-over all films, and the difference per person with its standard error.
+out; trees always served. Per seed the same split, blend and trees with and without three levels of
+codes; NDCG@10 over all films, and the difference per person with its standard error.
 
 The log comes from ``LIFELOOP_DATA`` (../shared/data). Vectors are kept in ``.bench``.
 """

@@ -115,6 +115,7 @@ def test_a_new_item_that_has_only_a_sound_is_served_to_those_who_like_its_kind(
         (part,) = told["modalities"]
         assert (part["name"], part["items"], part["weight"]) == ("sound", 25, 1.0)
         assert any("not a sound that can be read (broken.wav)" in note for note in told["notes"])
+        assert any("2 of 27 items say nothing" in note for note in told["notes"])
         _, near = nearest(loop.model(), "new-mid", k=6)
         assert kinds(near) == ["mid"] * 6
         loop.record({"user_id": "fan", "type": "view", "item_id": "mid-1"})

@@ -158,7 +158,8 @@ def test_texts_in_a_language_without_a_word_in_the_file_still_match_each_other(
     settings = Models(text_encoder=str(word_file(tmp_path / "models")))
     with pytest.warns(UnreadableText, match=r"mostly han.*better is e5"):
         made = encode_items(catalogue(rows), settings, cache=None, home=tmp_path)
-    assert len(made.notes) == 1
+    assert len(made.notes) == 2
+    assert "1 of 14 items say nothing that an encoder can read (none)" in made.notes[1]
     assert made.content_ix[-1] == -1
     own = made.content[made.content_ix[9:13]]
     near = own @ own.T

@@ -34,6 +34,8 @@ from lifeloop.modalities import joined
 from lifeloop.text_settings import TextEncoding
 
 _REMEMBERED = 4096
+_SOME = 3
+"""Items named in a note."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,14 +121,29 @@ def encode_items(
     reader = text.reader
     if reader is not None and made.blocks:
         reader = replace(reader, width=sum(made.blocks))
+    asked = text.encoder is not None or bool(made.parts)
+    silent_items = _silent_items(items, made.content_ix) if asked else ()
     return Encoded(
         content=made.content,
         content_ix=made.content_ix,
         encoder=text.encoder,
         reader=reader,
-        notes=(*text.notes, *made.notes),
+        notes=(*text.notes, *made.notes, *silent_items),
         blocks=made.blocks,
         modalities=made.parts,
+    )
+
+
+def _silent_items(items: pl.DataFrame, content_ix: Int) -> tuple[str, ...]:
+    """Return a sentence on items in which no encoder found anything, if there are any."""
+    bare = np.flatnonzero(content_ix < 0)
+    if not len(bare):
+        return ()
+    some = ", ".join(str(items["item_id"][int(n)]) for n in bare[:_SOME])
+    more = ", …" if len(bare) > _SOME else ""
+    return (
+        f"{len(bare):,} of {items.height:,} items say nothing that an encoder can read "
+        f"({some}{more}): nothing is recommended for their content",
     )
 
 
