@@ -20,6 +20,7 @@ from lifeloop.models import (
 from lifeloop.models.retrieve.content import Content
 from lifeloop.models.retrieve.itemknn import ItemKNN
 from lifeloop.models.retrieve.mapped import FittedMapped, Mapped
+from lifeloop.models.retrieve.mapping import told_by_nearest
 from lifeloop.models.retrieve.popularity import Popularity
 
 GROUPS, PER_GROUP, PEOPLE = 4, 30, 160
@@ -170,3 +171,40 @@ def test_without_any_text_the_map_of_a_blend_says_nothing() -> None:
     fitted = Mapped(only_with_text=True).fit(bare, rng=np.random.default_rng(0))
     assert (fitted.score(queries([[0, 1]], as_of_us=100)) == -np.inf).all()
     assert fitted.contributions(queries([[0, 1]], as_of_us=100), 0, 3).tolist() == [0, 0, 0]
+
+
+def test_what_the_nearest_texts_say_is_their_weighed_mean() -> None:
+    text = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [-1.0, 0.0]])
+    target = np.array([[1.0], [2.0], [4.0], [100.0]])
+    trust = np.array([1.0, 0.5, 1.0, 1.0])
+    asked = np.array([[1.0, 0.0], [0.0, 0.0], [0.8, 0.6]])
+    told = told_by_nearest(asked, text, target, trust)
+    # cosines 1, .6, 0, <0; squared, times trust: 1, .18
+    assert told[0, 0] == pytest.approx((1.0 + 0.18 * 2.0) / 1.18)
+    assert told[1, 0] == 0.0, "a text that is like none is told nothing"
+    weight = np.array([0.64, 0.5 * 0.96**2, 0.36])
+    assert told[2, 0] == pytest.approx(float(weight @ target[:3, 0] / weight.sum()))
+
+
+def test_the_nearest_are_asked_where_no_line_tells_tastes_apart() -> None:
+    """Taste is whether two marks of the text agree: the marks alone say nothing of it."""
+    rng = np.random.default_rng(2)
+    n = 160
+    marks = rng.choice([-1.0, 1.0], (n, 2))
+    taste = (marks[:, 0] == marks[:, 1]).astype(int)
+    text = np.concatenate([marks, rng.normal(0, 0.15, (n, 4))], axis=1)
+    rows = [
+        (f"u{user}", f"i{item:03d}", k, k, 1.0, None)
+        for user in range(200)
+        for k, item in enumerate(rng.permutation(np.flatnonzero(taste == user % 2))[:10])
+    ]
+    schema = {"user_id": pl.String, "item_id": pl.String, "t_us": pl.Int64, "seq": pl.Int64,
+              "weight": pl.Float32, "rating": pl.Float64}  # fmt: skip
+    data, _ = train_data(
+        pl.DataFrame(rows, schema=schema, orient="row"),
+        item_ids=[f"i{i:03d}" for i in range(n)],
+        content=text.astype(np.float32),
+        content_ix=np.arange(n, dtype=np.int32),
+        as_of_us=100,
+    )
+    assert Mapped(rank=8).fit(data, rng=rng).near > 0
