@@ -53,6 +53,9 @@ def test_what_a_context_says_of_itself_counts_before_the_clock() -> None:
         {"hour": -1},
         {"hour": "noon"},
         {"hour": float("nan")},
+        {"device": float("nan")},
+        {"device": float("inf")},
+        {"device": 10**5000},
         {"zone": "Mars/Olympus"},
         {"zone": 7},
     ],
@@ -118,3 +121,20 @@ def test_a_misspelt_key_is_told_the_nearest() -> None:
         "devise": "device",
         "wekday": "weekday",
     }
+
+
+def test_a_huge_value_is_cut_and_a_wild_key_is_no_key() -> None:
+    found = situation_of({"device": "x" * 1_000_000}, ("device",), t_us=0, zone="UTC")
+    assert len(found.values["device"]) == 100
+    wild = {"device'": "a", "device\\": "b", "de\nvice": "c", "device']": "d", "device": "phone"}
+    frame = pl.DataFrame(
+        {
+            "user_id": ["a", "b"],
+            "t_us": [0, 0],
+            "channel": [None, None],
+            "context": [json.dumps(wild), json.dumps({"device": "y" * 200_000})],
+        },
+        schema_overrides={"channel": pl.String},
+    )
+    made = situations(frame, ("device",), zone="UTC")["situation.device"].to_list()
+    assert made == ["phone", "y" * 100]

@@ -181,3 +181,32 @@ def test_parts_and_gathers_of_queries_are_the_queries(
 
 def test_slices_lie_end_to_end() -> None:
     assert slices(np.array([5, 0, 9]), np.array([2, 0, 3])).tolist() == [5, 6, 9, 10, 11]
+
+
+def test_a_situation_that_only_few_people_were_in_stays_out_of_the_data() -> None:
+    people = [f"u{n % 8}" for n in range(80)]
+    place = ["shop"] * 40 + ["one home"] * 40
+    people[40:] = ["hermit"] * 40
+    frame = pl.DataFrame(
+        {
+            "user_id": people,
+            "item_id": ["a"] * 80,
+            "t_us": list(range(80)),
+            "seq": list(range(80)),
+            "weight": [1.0] * 80,
+            "rating": [None] * 80,
+            "place": place,
+        },
+        schema_overrides={"rating": pl.Float64},
+    )
+    data, _ = train_data(
+        frame,
+        item_ids=["a"],
+        content=np.zeros((0, 1), np.float32),
+        content_ix=np.full(1, -1, np.int32),
+        as_of_us=100,
+        situation={"place": "place"},
+    )
+    assert data.situation is not None
+    assert data.situation.values == (("shop",),)
+    assert (data.situation.codes[:, 0] == 0).sum() == 40

@@ -6,6 +6,9 @@ and the zone: the context's, the person's, the scenario's. A value that cannot b
 """
 
 import difflib
+import json
+import math
+import re
 import zoneinfo
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +29,11 @@ KEYS: Mapping[str, tuple[str, ...]] = {
 """Field -> the keys that hold it, best first; letters and digits only, in lower case."""
 ZONES = ("zone", "timezone", "tz")
 PREFIX = "situation."
+LONGEST = 100
+"""Characters of a value that are read."""
 _SEEN = 2_000
+_KEY = re.compile(r"[\w .:-]+")
+"""Keys that a JSON path can name without being quoted; no other key is one of a situation."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -156,13 +163,16 @@ def _plain(key: object) -> str:
 def _value(field: str, value: object) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
-    text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-    return _word(field, text)
+    if isinstance(value, str):
+        return _word(field, value[:LONGEST])
+    if not math.isfinite(value) or abs(value) > 1e15:
+        return None
+    return _word(field, str(int(value)) if float(value).is_integer() else str(value))
 
 
 @lru_cache(maxsize=4096)
 def _word(field: str, text: str) -> str | None:
-    word = text.strip().casefold()[:100]
+    word = text.strip().casefold()
     if field == "hour":
         return str(int(word)) if word.isdecimal() and int(word) < 24 else None
     if field == "weekday":
@@ -176,7 +186,7 @@ def _word(field: str, text: str) -> str | None:
 def _read(field: str, told: list[pl.Series], n: int) -> pl.Series:
     whole = _first(told, n)
     words = whole.drop_nulls().unique()
-    read = {text: _word(field, text.removesuffix(".0")) for text in words.to_list()}
+    read = {text: _word(field, text[:LONGEST].removesuffix(".0")) for text in words.to_list()}
     return whole.replace_strict(
         list(read), list(read.values()), default=None, return_dtype=pl.String
     )
@@ -196,19 +206,14 @@ def _paths(context: pl.Series) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in some.gather_every(step).unique(maintain_order=True).to_list():
         for key in _keys(text):
-            found.setdefault(_plain(key), "$['" + _quoted(key) + "']")
+            if _KEY.fullmatch(key):
+                found.setdefault(_plain(key), f"$['{key}']")
     return found
 
 
 def _keys(text: str) -> list[str]:
-    import json
-
     row = json.loads(text)
     return list(row) if isinstance(row, dict) else []
-
-
-def _quoted(key: str) -> str:
-    return key.replace("\\", "\\\\").replace("'", "\\'")
 
 
 def _zones(

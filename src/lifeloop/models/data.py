@@ -14,8 +14,9 @@ from lifeloop.contracts import UNTIMED, Bool, Float, Int, Long, Queries, Situati
 from lifeloop.errors import InputError
 
 DAY_US = 86_400_000_000
-MOST_VALUES, LEAST_EVENTS = 200, 30
-"""Values of one field of a situation that are told apart, and how often each must be seen."""
+MOST_VALUES, LEAST_EVENTS, LEAST_PEOPLE = 200, 30, 5
+"""Values of one field of a situation that are told apart, and in how many events of how many people
+each must be seen: what one person's events say alone (a home address) never gets into a bundle."""
 
 
 def train_data(
@@ -53,7 +54,8 @@ def train_data(
     kinds : sequence of str or None [I], optional
         The narrowest category of each item.
     situation : mapping of field to column of ``interactions`` (String), optional
-        In what situation each happened; values seen under 30 times are taken for unknown.
+        In what situation each happened; values seen in under 30
+        events or of under 5 people are taken for unknown.
     blocks : sequence of int
         Widths of the modalities in a content vector, which sum to d; none where there is one.
 
@@ -289,10 +291,12 @@ def _situations(kept: pl.DataFrame, columns: Mapping[str, str]) -> Situations | 
     values: list[tuple[str, ...]] = []
     codes = np.full((kept.height, len(columns)), -1, dtype=np.int32)
     for f, name in enumerate(columns.values()):
-        seen = (
-            kept[name].drop_nulls().value_counts(sort=True).filter(pl.col("count") >= LEAST_EVENTS)
-        )
-        often = sorted(seen[name].head(MOST_VALUES).to_list())
+        seen = kept.filter(pl.col(name).is_not_null()).group_by(name)
+        seen_by = seen.agg(events=pl.len(), people=pl.col("user_id").n_unique())
+        shared = seen_by.filter(
+            (pl.col("events") >= LEAST_EVENTS) & (pl.col("people") >= LEAST_PEOPLE)
+        ).sort("events", name, descending=[True, False])
+        often = sorted(shared[name].head(MOST_VALUES).to_list())
         values.append(tuple(often))
         if often:
             own = dict(zip(often, range(len(often)), strict=True))
