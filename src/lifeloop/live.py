@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,34 @@ class Current:
     changed: Mapping[int, Item]  # by item index
 
 
+class Removals:
+    """Lets a process forget what it remembers of people when any process has removed something."""
+
+    def __init__(self) -> None:
+        self._seen: int | None = None
+        self._forget: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
+
+    @property
+    def seen(self) -> int | None:
+        """The removal that was obeyed last. What is remembered across it must not be kept."""
+        return self._seen
+
+    def then(self, forget: Callable[[], None]) -> None:
+        """Call this on every removal."""
+        self._forget.append(forget)
+
+    def obey(self, removal: int) -> None:
+        """Forget, where this is another removal than the last one."""
+        if removal == self._seen:
+            return
+        with self._lock:
+            first, self._seen = self._seen is None, removal
+        if not first:
+            for forget in self._forget:
+                forget()
+
+
 class Live:
     """The current model of one process; every request sees exactly one bundle."""
 
@@ -38,6 +66,7 @@ class Live:
         self._held: Current | None = None
         self._items: OrderedDict[str, Item | None] = OrderedDict()
         self._items_lock = threading.Lock()
+        self.removals = Removals()
         self.refused: Mapping[str, str] = {}  # bundles that did not open, and why
 
     def current(self, store: Store, head: Head) -> Current:
@@ -53,6 +82,7 @@ class Live:
         BundleError
             The active bundle does not open and there is none before it.
         """
+        self.removals.obey(head.removal)
         if head.bundle is None:
             raise NoModel("nothing has been trained yet", hint="lifeloop train")
         held = self._held

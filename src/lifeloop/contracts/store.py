@@ -27,7 +27,8 @@ from lifeloop.events.records import Item, QuarantinedRow, User
 class Head:
     """Where the store stands: what every request asks first, in one read.
 
-    ``items_seq`` is the number of the newest version of any item.
+    ``items_seq`` is the number of the newest version of any item; ``removal`` rises whenever
+    somebody is erased or something has expired.
     """
 
     seq: int
@@ -35,6 +36,7 @@ class Head:
     last_event_us: int | None
     bundle: str | None
     items_seq: int
+    removal: int = 0
 
 
 class Kept(Protocol):

@@ -54,7 +54,7 @@ def create_app(
     """
     service = Service(loop, settings or ServeSettings(), where=where)
     desk = Desk(loop)
-    service.after_erasure(desk.forget)
+    loop.live.removals.then(desk.forget)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -83,11 +83,13 @@ class Ladder:
         """
         request.check(asked.user_id, asked.k, asked.context)
         if not self._breaker.open:
+            removal = self._loop.live.removals.seen
             try:
                 given = self._asked(asked)
                 if given.fallback == "no_model":
                     return self._untrained(asked, given)
-                self._remember(asked, given)
+                if removal in (None, self._loop.live.removals.seen):
+                    self._remember(asked, given)
                 return given
             except InputError:
                 raise
@@ -158,10 +160,10 @@ class Ladder:
         given = {"t_us": self._loop.clock(), "seq": 0, "seed": self._loop.scenario.models.seed}
         return request.Request.of(asked.user_id, asked.context, **given)
 
-    def forget(self, user_id: str) -> None:
-        """Drop the last slate of a person."""
+    def forget(self) -> None:
+        """Drop the last slates of everybody."""
         with self._lock:
-            self._last.pop(user_id, None)
+            self._last.clear()
 
     def _lately(self, user_id: str) -> Recommendations | None:
         at, given = self._last.get(user_id, (0.0, None))

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,6 @@ import msgspec
 from starlette.responses import Response
 
 from lifeloop.contracts import Decision, ErasureReport, IngestReport, Recommendations
-from lifeloop.custody import names_of
 from lifeloop.errors import StoreError
 from lifeloop.events.personal import person_id
 from lifeloop.events.records import ANONYMOUS_PREFIX
@@ -49,8 +48,8 @@ class Service:
         self.writers = anyio.CapacityLimiter(settings.writers)
         self._ladder = Ladder(loop, log=self.log, breaker=self.breaker, kept=settings.cached_slates)
         loop.log = self.log
-        self._after_erasure: list[Callable[[], None]] = []
         self._shown: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+        loop.live.removals.then(self._forget)
         self._keys: Mapping[str, keys.Key] | None = None
         self._keys_until = 0.0
         self._lock = threading.Lock()
@@ -130,21 +129,24 @@ class Service:
 
     def erase(self, user_id: str) -> ErasureReport:
         """Erase a person from the store and from what this process remembers."""
-        names = names_of(user_id, self.loop.home)
-        names += [f"anon:{a.alias}" for name in names for a in self.loop.store.aliases(name)]
         report = self.loop.erase(user_id)
-        for name in names:
-            self._ladder.forget(name)
-        with self._lock:
-            for request_id in [i for i, shown in self._shown.items() if shown[0] in names]:
-                del self._shown[request_id]
-        for forget in self._after_erasure:
-            forget()
+        self.obey()
         return report
 
-    def after_erasure(self, forget: Callable[[], None]) -> None:
-        """Call ``forget`` after every erasure, before it is answered."""
-        self._after_erasure.append(forget)
+    def obey(self) -> None:
+        """Forget who was erased, by whichever process, if the store can be asked."""
+        if self.breaker.open:
+            return
+        try:
+            self.loop.live.removals.obey(self.loop.store.head().removal)
+        except StoreError:
+            self.breaker.trip()
+
+    def _forget(self) -> None:
+        """Drop what is remembered of people: whom of them the store does not say by name."""
+        self._ladder.forget()
+        with self._lock:
+            self._shown.clear()
 
     # ---------------------------------------------------------------- decisions
 
@@ -166,7 +168,8 @@ class Service:
         return kept
 
     def replay(self) -> None:
-        """Hand what waits in the spool to the store, if it answers again."""
+        """Hand what waits in the spool to the store, if it answers again; obey removals."""
+        self.obey()
         if self.breaker.open:
             return
         try:

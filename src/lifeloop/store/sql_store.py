@@ -38,6 +38,7 @@ from lifeloop.store import (
     identity,
     quarantine,
     registry,
+    removed,
     repairing,
     snapshots,
     tables,
@@ -54,6 +55,7 @@ _HEAD = sa.select(
     _AT.last_event_us,
     registry.newest_activation().label("bundle"),
     versions.newest_item().label("items_seq"),
+    removed.newest().label("removal"),
 )
 
 if TYPE_CHECKING:

@@ -50,6 +50,7 @@ class Reading:
 
     source: Source
     at: float
+    removal: int | None = None
     made: OrderedDict[Key, Any] = field(default_factory=OrderedDict)
     sizes: dict[Key, int] = field(default_factory=dict)
     locks: dict[Key, threading.Lock] = field(default_factory=dict)
@@ -120,12 +121,13 @@ class Desk:
 
     def reading(self) -> Reading:
         """Return the present reading; the first one is made here, later ones behind the pages."""
+        self._obey()
         held = self._held
         if held is None:
             with self._reading:
                 while (held := self._held) is None:
                     erasures = self._erasures
-                    made = Reading(self._read(), time.monotonic())
+                    made = self._read()
                     with self._lock:
                         if erasures == self._erasures:
                             self._held = made
@@ -156,6 +158,17 @@ class Desk:
             self._makers.clear()  # a maker holds the page that asked, and what it was asked
             self._held = None
 
+    def _obey(self) -> None:
+        """Forget the reading if anybody was erased since, by whichever process."""
+        try:
+            removal = self.loop.store.head().removal
+        except LifeloopError:
+            return  # the store is down: what was read stands
+        self.loop.live.removals.obey(removal)
+        held = self._held
+        if held is not None and held.removal != removal:
+            self.forget()
+
     def warm(self, *, lang: str) -> None:
         """Begin to read, and to make what the first page shows, before anybody waits for it."""
         with self._lock:
@@ -173,8 +186,9 @@ class Desk:
         except Exception as error:  # whoever asks for the page is told
             logs.failure(error)
 
-    def _read(self) -> Source:
-        return self.loop.source()
+    def _read(self) -> Reading:
+        removal = self.loop.store.head().removal  # before the rows: what goes later is seen later
+        return Reading(self.loop.source(), time.monotonic(), removal)
 
     def _moved(self, held: Reading) -> bool:
         try:
@@ -186,7 +200,7 @@ class Desk:
 
     def _follow(self, held: Reading) -> None:
         try:
-            made = Reading(self._read(), time.monotonic())
+            made = self._read()
             for key in held.lately():
                 maker = self._makers.get(key)
                 if maker is not None:
@@ -227,6 +241,7 @@ class Desk:
         What takes longer goes on: the same key asked again joins it.
         """
         with anyio.move_on_after(wait_s):
+            await anyio.to_thread.run_sync(self._obey, abandon_on_cancel=True)
             while True:
                 erasures, running = self._started(key, make)
                 while not running.done():
