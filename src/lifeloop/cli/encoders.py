@@ -23,6 +23,7 @@ _NEEDS = {
         "PIL",
         "pictures: EfficientNet-Lite0",
     ),
+    "logmel": ("[media]", "soundfile", "sounds: log-mel statistics"),
 }
 
 

@@ -1,5 +1,6 @@
 """Any vision model of ``transformers`` in a folder: CLIP, ViT, DINO, ConvNeXt, timm."""
 
+import importlib.util
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -48,6 +49,13 @@ class VisionFolder:
                 "this folder holds no vision model of transformers",
                 got=str(self.folder),
                 allowed="a folder with config.json, weights and preprocessor_config.json",
+            )
+        told = read_json(self.folder / "config.json")
+        if "pretrained_cfg" in told and importlib.util.find_spec("timm") is None:
+            raise InputError(
+                "this folder holds a model of timm, which is not installed",
+                got=str(self.folder),
+                hint="pip install timm",
             )
         self._held["sizes"] = _sizes(self.folder)
 
