@@ -7,7 +7,6 @@ and the zone: the context's, the person's, the scenario's. A value that cannot b
 
 import difflib
 import json
-import math
 import re
 import zoneinfo
 from collections.abc import Iterable, Mapping, Sequence
@@ -165,7 +164,7 @@ def _value(field: str, value: object) -> str | None:
         return None
     if isinstance(value, str):
         return _word(field, value[:LONGEST])
-    if not math.isfinite(value) or abs(value) > 1e15:
+    if not abs(value) <= 1e15:  # nor NaN
         return None
     return _word(field, str(int(value)) if float(value).is_integer() else str(value))
 
