@@ -364,17 +364,16 @@ class Lifeloop:
 
     def table(self, name: str, **asked: Any) -> Table:
         """Return a lifecycle table by name (``lifeloop.tables.TABLES``). See ``table_of``."""
-        given: dict[str, Any] = {"moment": self.moment(), "predictions": self.foretold.table()}
-        return tables.compute(self.store, self.scenario, name, **given, **asked)
+        return tables.compute(self.source, name, **asked)
 
     def lifecycle(self, **asked: Any) -> tables.Overview:
         """Return users per stage and the key metrics with their trend. See ``overview``."""
         return tables.overview(self.source(), **asked)
 
     def source(self) -> tables.Source:
-        """Return everything that tables are computed from, read once."""
+        """Return everything that tables are computed from, read once; the daily state if fresh."""
         given: dict[str, Any] = {"moment": self.moment(), "predictions": self.foretold.table()}
-        return tables.read_source(self.store, self.scenario, **given)
+        return tables.read_source(self.store, self.scenario, **given, folder=self.home / "daily")
 
     def foretell(self, *, again: bool = False) -> Foretelling:
         """Keep predicted value and P(alive) of each month, for stages and ranker to follow."""
@@ -387,16 +386,9 @@ class Lifeloop:
     def why(self, user_id: str, *, limit: int = 20) -> dict[str, Any]:
         """Return every move of a user between stages, and the newest events behind it."""
         history = self.store.histories([user_id])[0]
-        given: dict[str, Any] = {
-            "definitions": self._definitions,
-            "zone": self.scenario.locale.zone,
-            "as_of_us": self._request_us(history, self.store.head()),
-        }
-        known = self.foretold.of(user_id)
-        return {
-            "moves": tables.moves_of(history, predictions=known, **given),
-            "events": tables.events_of(history, limit=limit, **given),
-        }
+        at, known = self._request_us(history, self.store.head()), self.foretold.of(user_id)
+        given: dict[str, Any] = {"as_of_us": at, "predictions": known, "limit": limit}
+        return tables.why_of(history, self.scenario, **given)
 
     def _place(self, history: History, head: Head, *, as_of_us: int) -> StageResult:
         return stage_of(

@@ -16,10 +16,17 @@ def screened(snapshot: Snapshot, scenario: Scenario) -> Snapshot:
     Nothing leaves it; ``clean.bots = "keep"`` switches the rule off. Bots by user agent are flagged
     when they come in.
     """
+    return replace(snapshot, events=flagged(snapshot.events, scenario))
+
+
+def flagged(events: pl.DataFrame, scenario: Scenario) -> pl.DataFrame:
+    """Return events with ``is_bot`` set on those of visitors that behave as programs.
+
+    ``events`` are whole histories: what somebody does shows only in all of it.
+    """
     rules = scenario.clean
-    if rules.bots == "keep" or snapshot.events.is_empty():
-        return snapshot
-    events = snapshot.events
+    if rules.bots == "keep" or events.is_empty():
+        return events
     lines = events.select(
         "t_us",
         "order_id",
@@ -34,9 +41,9 @@ def screened(snapshot: Snapshot, scenario: Scenario) -> Snapshot:
     )
     found = set().union(*bots.values())
     if not found:
-        return snapshot
-    flagged = pl.col("is_bot") | pl.col("user_id").is_in(sorted(found))
-    return replace(snapshot, events=events.with_columns(is_bot=flagged))
+        return events
+    said = pl.col("is_bot") | pl.col("user_id").is_in(sorted(found))
+    return events.with_columns(is_bot=said)
 
 
 def with_crawlers(events: pl.DataFrame) -> pl.DataFrame:

@@ -1,6 +1,6 @@
 """Every function on every engine, and what must hold for all of them."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import duckdb
@@ -149,52 +149,6 @@ def test_no_events_give_an_empty_table_with_the_same_columns(name: str) -> None:
         assert nothing["n"].sum() == 0
     else:
         assert nothing.is_empty()
-
-
-@pytest.mark.parametrize("name", [n for n in EVERY if n != "stages"])
-def test_an_empty_period_is_zeros_with_reasons(name: str) -> None:
-    window = {"start": date(2023, 1, 1), "end": date(2023, 1, 3), "as_of": AS_OF}
-    table = FUNCTIONS[name](log(1), **window)
-    numbers = [c for c, k in table.schema.items() if k == pl.Int64 and c not in ("offset", "age")]
-    counts = [c for c in numbers if c not in ("active_days", "offset_to", "from")]
-    assert table.select(pl.col(counts).fill_null(0).sum()).row(0) == (0,) * len(counts)
-
-
-@pytest.mark.parametrize("name", EVERY)
-def test_all_events_at_one_instant(name: str) -> None:
-    events = log(6, n=60).with_columns(t_us=pl.lit(ORIGIN_US))
-    assert FUNCTIONS[name](events, as_of=AS_OF).height > 0
-
-
-@pytest.mark.parametrize("name", [n for n in EVERY if n not in ("retention:recurring",)])
-def test_the_years_1969_and_2101(name: str) -> None:
-    far = [int(datetime(y, 7, 1, tzinfo=UTC).timestamp()) * 1_000_000 for y in (1969, 2101)]
-    events = log(7, n=80).with_columns(t_us=pl.Series(far * 40))
-    options = {"grain": "month", "zone": "US/Pacific", "as_of": datetime(2101, 8, 1, tzinfo=UTC)}
-    table = FUNCTIONS[name](events, **options)
-    assert table.height > 0
-
-
-@pytest.mark.parametrize("name", EVERY)
-def test_bad_options_are_refused_in_words(name: str) -> None:
-    function = FUNCTIONS[name]
-    with pytest.raises(InputError, match="did you mean 'Europe/Berlin'"):
-        function(log(1), zone="Europe/Berln")
-    with pytest.raises(InputError, match="needs a time zone"):
-        function(log(1), as_of=datetime(2024, 3, 1))  # noqa: DTZ001
-    with pytest.raises(InputError, match="column 't_us' is missing"):
-        function(log(1).drop("t_us"))
-    with pytest.raises(InputError, match="end is before start"):
-        function(log(1), start=date(2024, 3, 2), end=date(2024, 3, 1))
-    if name != "stages":
-        with pytest.raises(InputError, match="unknown grain"):
-            function(log(1), grain="year")
-    with pytest.raises(InputError, match="unknown week_start"):
-        function(log(1), week_start="Mon")
-    with pytest.raises(InputError, match="neither the events nor the users or items"):
-        function(log(1), by="shoe_size")
-    with pytest.raises(TypeError, match="unknown options \\['zonne'\\]"):
-        function(log(1), zonne="UTC")
 
 
 @pytest.mark.parametrize("name", ["orders", "observed_ltv", "rfm"])

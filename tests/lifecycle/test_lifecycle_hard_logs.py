@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lifeloop import lifecycle as lc
+from lifeloop.errors import InputError
 
 DAY_US = 86_400_000_000
 D = lc.StageDefinitions(joins=("sign_up",), activates=("cart",))
@@ -128,16 +129,20 @@ def test_a_refund_without_an_order_id_belongs_to_the_order_of_its_instant() -> N
     assert (second["unmatched_refunds"], second["unmatched_amount"]) == (1, 1.0)
 
 
-@pytest.mark.extras
-@pytest.mark.slow
-def test_ten_million_events_of_one_user() -> None:
-    n = 10_000_000
-    t_us = pl.int_range(0, n, eager=True) * (300 * DAY_US // n)
-    events = pl.select(user_id=pl.lit("u").repeat_by(1).explode()).join(
-        pl.DataFrame({"t_us": t_us}), how="cross"
-    ).with_columns(type=pl.lit("visit"))  # fmt: skip
-    flows = lc.growth_accounting(events)
-    assert (flows["new"].sum(), flows["returning"].sum(), flows.height) == (1, 299, 300)
-    assert lc.sessions(events)["sessions"].sum() == 300  # a session ends after 24 h
-    assert lc.active_users(events)["mau"].to_list()[-1] == 1
-    assert lc.stages(events, definitions=D).height == 1
+def test_money_is_split_by_its_currency_and_never_added_up_across() -> None:
+    rows = [("a", 10.0, "EUR"), ("a", 5.0, "EUR"), ("b", 7.0, "USD"), ("c", 1.0, None)]
+    events = visits([user for user, _, _ in rows], [5, DAY_US, 7, 9]).with_columns(
+        type=pl.lit("purchase"),
+        value=pl.Series([money for _, money, _ in rows]),
+        currency=pl.Series([currency for _, _, currency in rows]),
+    )
+    table = lc.orders(events, grain="month", by="currency")
+    assert dict(table.select("currency", "net").rows()) == {"(none)": 1.0, "EUR": 15.0, "USD": 7.0}
+    for by in ((), "referrer_id"):
+        with pytest.raises(InputError, match="several currencies"):
+            lc.orders(events, by=by)
+    both = events.with_columns(user_id=pl.lit("a"))
+    with pytest.raises(InputError, match="several currencies"):
+        lc.orders(both, by="currency")
+    with pytest.raises(InputError, match="several currencies"):  # ranks would compare them
+        lc.rfm(events, by="currency")

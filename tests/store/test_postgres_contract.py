@@ -9,6 +9,7 @@ from lifeloop.testing.postgres import own_schema, postgres_server
 from lifeloop.testing.sharing_suite import SharingContract
 from lifeloop.testing.store_suite import StoreContract
 from lifeloop.testing.store_suite_backup import BackupContract, NewUrl
+from lifeloop.testing.store_suite_changes import ChangesContract
 from lifeloop.testing.store_suite_doctor import DoctorContract
 from lifeloop.testing.store_suite_lake import LakeContract
 from lifeloop.testing.store_suite_people import PeopleContract
@@ -66,6 +67,13 @@ class TestPostgresDoctor(DoctorContract):
 
 
 class TestPostgresRetention(RetentionContract):
+    @pytest.fixture
+    def store_url(self, server: str) -> Iterator[str]:
+        with own_schema(server) as url:
+            yield url
+
+
+class TestPostgresChanges(ChangesContract):
     @pytest.fixture
     def store_url(self, server: str) -> Iterator[str]:
         with own_schema(server) as url:

@@ -7,6 +7,7 @@ import pytest
 
 from lifeloop.testing.store_suite import StoreContract
 from lifeloop.testing.store_suite_backup import BackupContract, NewUrl
+from lifeloop.testing.store_suite_changes import ChangesContract
 from lifeloop.testing.store_suite_doctor import DoctorContract
 from lifeloop.testing.store_suite_lake import LakeContract
 from lifeloop.testing.store_suite_people import PeopleContract
@@ -47,6 +48,12 @@ class TestSqliteDoctor(DoctorContract):
 
 
 class TestSqliteRetention(RetentionContract):
+    @pytest.fixture
+    def store_url(self, tmp_path: Path) -> str:
+        return f"sqlite:///{tmp_path / 'store.db'}"
+
+
+class TestSqliteChanges(ChangesContract):
     @pytest.fixture
     def store_url(self, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'store.db'}"

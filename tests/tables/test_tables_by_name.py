@@ -85,10 +85,7 @@ def test_the_users_behind_a_table_come_the_same_way(source: Source, name: str) -
 def test_a_table_is_what_the_function_returns_under_the_scenario(
     loop: Lifeloop, source: Source
 ) -> None:
-    got = compute(
-        loop.store, loop.scenario, "retention", moment=loop.moment(), grain="week",
-        kind="bracket", brackets="1-2,3-4",
-    )  # fmt: skip
+    got = compute(loop.source, "retention", grain="week", kind="bracket", brackets="1-2,3-4")
     want = lc.retention(
         source.events,
         kind="bracket",

@@ -1,6 +1,7 @@
 """The kept daily state of a real store follows every change, and equals a full run."""
 
 import json
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from polars.testing import assert_frame_equal
 from lifeloop import Lifeloop
 from lifeloop import lifecycle as lc
 from lifeloop.lifecycle.daily import Daily
+from lifeloop.screening import screened
+from lifeloop.tables import TABLES, Source, read_source, table_of
 from lifeloop.tables.upkeep import MANIFEST, MOST_CHANGES, Refreshed, forget, refresh
 
 SCENARIO = {"extends": "ecommerce", "name": "shop", "time": {"burn_in_days": 3}}
@@ -29,14 +32,32 @@ class Shop:
         event = {name: user, "type": kind, "occurred_at": f"2025-01-{day}:00:00Z", **more}
         assert self.loop.record(event).accepted == 1
 
+    def beat(self, user: str, first: str, n: int, *, seconds: float) -> None:
+        """Record ``n`` visits of one user, a steady pause apart."""
+        start = datetime.fromisoformat(f"2025-01-{first}:00:00Z") + timedelta(seconds=7)
+        with self.loop.store.bulk():
+            for k in range(n):
+                at = (start + timedelta(seconds=seconds * k)).isoformat()
+                event = {"user_id": user, "type": "visit", "occurred_at": at}
+                assert self.loop.record(event).accepted == 1
+
     def refresh(self) -> Refreshed:
         found = refresh(self.loop.store, self.loop.scenario, self.folder)
         self.equals_a_full_run(found.daily)
         return found
 
+    def read(self, folder: Path | None) -> Source:
+        loop = self.loop
+        return read_source(loop.store, loop.scenario, moment=loop.moment(), folder=folder)
+
+    def programs(self) -> list[str]:
+        """Return whom the kept state leaves out as programs."""
+        return list(json.loads((self.folder / MANIFEST).read_text("utf-8"))["bots"])
+
     def equals_a_full_run(self, daily: Daily) -> None:
         definitions = lc.StageDefinitions.of(self.loop.scenario)
-        events = self.loop.store.snapshot().events.filter(pl.col("t_us").is_not_null())
+        events = screened(self.loop.store.snapshot(), self.loop.scenario).events
+        events = events.filter(pl.col("t_us").is_not_null())
         options: dict[str, Any] = {"as_of": self.now_us}
         for staged in (lc.stages, lc.stage_counts, lc.transitions):
             assert_frame_equal(
@@ -135,3 +156,73 @@ def test_vanished_events_are_noticed(shop: Shop) -> None:
     (shop.folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
     found = shop.refresh()
     assert (found.how, found.why) == ("full", "events have vanished")
+
+
+def test_who_behaves_as_a_program_is_left_out_from_then_on_and_comes_back(shop: Shop) -> None:
+    shop.beat("clock", "06T00", 40, seconds=18_000)  # 40 pauses of one length are not enough
+    assert shop.refresh().how == "full"
+    days = lc.stages(shop.refresh().daily, definitions=lc.StageDefinitions.of(shop.loop.scenario))
+    assert "clock" in set(days["user_id"])
+    shop.beat("clock", "14T08", 20, seconds=18_000)  # the next twenty go on as before
+    shop.did("bob", "visit", "18T15")
+    found = shop.refresh()
+    assert (found.how, shop.programs()) == ("change", ["clock"])
+    shop.did("clock", "visit", "19T03")
+    shop.did("clock", "visit", "24T03")  # a pause of five days is no clock
+    found = shop.refresh()
+    assert (found.how, shop.programs()) == ("change", [])
+    shop.beat("hasty", "25T10", 130, seconds=0.3)
+    shop.beat("awake", "25T00", 22, seconds=3_600)
+    assert shop.refresh().how == "change"
+    assert shop.programs() == ["hasty"]
+    shop.did("awake", "visit", "25T22")
+    assert shop.refresh().how == "change"
+    assert shop.programs() == ["awake", "hasty"]
+
+
+FROM_DAYS = sorted(name for name, spec in TABLES.items() if spec.days)
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_tables_from_the_daily_state_equal_those_from_the_events(shop: Shop, lang: str) -> None:
+    people = shop.folder.parent / "people.csv"
+    people.write_text("user_id,country\n" + "".join(f"u{k},DE\n" for k in range(7)), "utf-8")
+    shop.loop.import_users(people)
+    shop.beat("clock", "06T00", 60, seconds=18_000)
+    shop.refresh()
+    shop.did("anon-1", "visit", "22T10")
+    shop.loop.identify("anon-1", "ada")
+    shop.did("u3", "refund", "23T10", order_id="o9", value=4.0)
+    assert shop.read(shop.folder).daily is None  # it is not that of the store any more
+    shop.refresh()
+    kept, events = shop.read(shop.folder), shop.read(None)
+    assert kept.daily is not None
+    assert len(FROM_DAYS) == 10
+    for name in FROM_DAYS:
+        answered: list[dict[str, Any]] = [
+            {},
+            {"members": True},
+            {"by": "country"},
+            {"grain": "week"},
+        ]
+        for asked in answered:
+            got, want = (table_of(s, name, lang=lang, **asked) for s in (kept, events))
+            assert_frame_equal(got.rows, want.rows)
+            assert (got.notes, got.columns) == (want.notes, want.columns)
+            assert (got.facts["read_from"], want.facts["read_from"]) == ("daily state", "events")
+        single: list[dict[str, Any]] = [{"by": "channel"}, {"include_bots": True}]
+        for asked in [*single, {"where": {"type": "visit"}}]:
+            got, want = (table_of(s, name, lang=lang, **asked) for s in (kept, events))
+            assert_frame_equal(got.rows, want.rows)
+            assert got.facts["read_from"] == "events"
+    assert table_of(kept, "traffic").facts["read_from"] == "events"
+
+
+def test_the_loop_reads_the_state_it_kept_while_nothing_has_come(shop: Shop) -> None:
+    assert shop.loop.table("stages").facts["read_from"] == "events"
+    assert shop.loop.daily().how == "full"
+    assert shop.loop.table("stages").facts["read_from"] == "daily state"
+    shop.did("bob", "visit", "20T11")
+    table = shop.loop.table("stages")
+    assert table.facts["read_from"] == "events"
+    assert "bob" in set(table.rows["user_id"])

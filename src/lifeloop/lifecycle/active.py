@@ -9,12 +9,14 @@ from lifeloop.lifecycle.coverage import covered, covering, stretch, with_neighbo
 from lifeloop.lifecycle.frame import Events, Lazy, collect
 from lifeloop.lifecycle.options import SMALL_CELL, Options, View, opened
 from lifeloop.lifecycle.rates import with_rate
+from lifeloop.lifecycle.segments import splitting
 from lifeloop.lifecycle.tables import finished, members_of, on_grid
 
 REACH = {"dau": 1, "wau": 7, "mau": 30}
 """How many days each measure looks back, the day itself included."""
 
 
+@splitting
 def active_users(
     events: Events, *, members: bool = False, **options: Unpack[Options]
 ) -> pl.DataFrame:
@@ -74,6 +76,7 @@ def active_users(
     return finished(view, table, [*REACH, "stickiness", "reason"], users=pl.col("mau"))
 
 
+@splitting
 def active_day_histogram(
     events: Events, *, members: bool = False, **options: Unpack[Options]
 ) -> pl.DataFrame:

@@ -11,6 +11,7 @@ from lifeloop.lifecycle.coverage import covered, covering, stretch, with_neighbo
 from lifeloop.lifecycle.frame import Events, Lazy, collect
 from lifeloop.lifecycle.options import Options, View, opened
 from lifeloop.lifecycle.rates import with_rate
+from lifeloop.lifecycle.segments import splitting
 from lifeloop.lifecycle.tables import counted, finished, members_of
 
 STATES = (
@@ -32,6 +33,7 @@ RETURNS = {"new": "nurr", "current": "curr", "reactivated": "rurr", "resurrected
 """Names of the return rates of the four active states."""
 
 
+@splitting
 def activity_states(
     events: Events, *, members: bool = False, **options: Unpack[Options]
 ) -> pl.DataFrame:
@@ -69,6 +71,7 @@ def activity_states(
     return counted(view, covered(view, stretches), label="label", names=STATES)
 
 
+@splitting
 def return_rates(
     events: Events, *, members: bool = False, **options: Unpack[Options]
 ) -> pl.DataFrame:

@@ -11,11 +11,13 @@ from lifeloop.lifecycle.calendar import day_expr
 from lifeloop.lifecycle.frame import Events, Lazy, collect
 from lifeloop.lifecycle.options import Options, View, opened
 from lifeloop.lifecycle.purchases import first_order_days
+from lifeloop.lifecycle.segments import splitting
 from lifeloop.lifecycle.within import day_of_kth, first_days, new_users, within_table
 
 NOBODY = "nobody whose window is over"
 
 
+@splitting
 def signup_conversion(
     events: Events,
     *,
@@ -57,6 +59,7 @@ def signup_conversion(
     return within_table(view, people, within_days=within_days, members=members, reason=NOBODY)
 
 
+@splitting
 def activation(
     events: Events,
     *,
@@ -100,6 +103,7 @@ def activation(
     return within_table(view, people, within_days=within_days, members=members, reason=NOBODY)
 
 
+@splitting
 def conversion(
     events: Events,
     *,

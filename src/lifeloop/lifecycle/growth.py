@@ -8,11 +8,13 @@ import polars as pl
 from lifeloop.lifecycle.frame import Events, Lazy, collect
 from lifeloop.lifecycle.numbered import numbered_periods
 from lifeloop.lifecycle.options import Options, View, opened
+from lifeloop.lifecycle.segments import splitting
 from lifeloop.lifecycle.tables import finished, members_of, on_grid
 
 FLOWS = ("new", "returning", "resurrecting", "dormant")
 
 
+@splitting
 def growth_accounting(
     events: Events, *, members: bool = False, **options: Unpack[Options]
 ) -> pl.DataFrame:

@@ -1,5 +1,6 @@
 """The parameters that mean the same in every lifecycle function, and what follows from them."""
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, datetime
@@ -282,6 +283,10 @@ def opened(events: Events, options: Options, *, needs: Collection[str] = ()) -> 
     check_grain(s.grain, s.week_start)
     if s.start is not None and s.end is not None and s.end < s.start:
         raise InputError("end is before start", got=(str(s.start), str(s.end)))
+    if not 0 <= s.lateness_hours < math.inf:
+        raise InputError("lateness_hours is a wait", got=s.lateness_hours, allowed="0 or more")
+    if s.burn_in_days < 0:
+        raise InputError("burn_in_days is negative", got=s.burn_in_days, allowed="0 or more")
     by = (s.by,) if isinstance(s.by, str) else tuple(s.by)
     log = read(
         events,

@@ -15,6 +15,7 @@ from lifeloop.lifecycle.purchases import (
     order_table,
     unmatched_refunds,
 )
+from lifeloop.lifecycle.segments import splitting
 from lifeloop.lifecycle.tables import finished, on_grid
 from lifeloop.lifecycle.within import within_table
 
@@ -23,6 +24,7 @@ NOBODY = "nobody whose window is over"
 COUNTS = ("orders", "buyers", "valued_orders", "refunded_orders", "unmatched_refunds")
 
 
+@splitting
 def orders(
     events: Events,
     *,
@@ -77,7 +79,7 @@ def orders(
     """
     view = opened(events, options, needs=("value",))
     bought, back = tuple(order_types), tuple(refund_types)
-    check_currency(view, bought, back)
+    check_currency(view, bought, back, apart=True)
     every = kept(order_table(view, bought, back))
     table = view.with_period(every).filter(
         nw.col("period") >= view.first, nw.col("period") <= view.last

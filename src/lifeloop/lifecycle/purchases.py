@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import narwhals as nw
+import polars as pl
 
 from lifeloop.errors import InputError
 from lifeloop.lifecycle.frame import Lazy, Log, collect, distinct, of_types
 from lifeloop.lifecycle.money import micros_of
 from lifeloop.lifecycle.options import View
+from lifeloop.lifecycle.segments import CURRENCY
 
 ORDER = ["user_id", "order_id", "order_key"]
 """What identifies an order; ``order_key`` is the instant where there is no id."""
@@ -123,21 +125,28 @@ def first_order_days(view: View, orders: Sequence[str], refunds: Sequence[str]) 
     return standing.group_by("user_id").agg(done=nw.col("day").min())
 
 
-def check_currency(view: View, orders: Sequence[str], refunds: Sequence[str]) -> str | None:
-    """Return the one currency of the money in the log (None when not said), or refuse a mix."""
+def check_currency(
+    view: View, orders: Sequence[str], refunds: Sequence[str], *, apart: bool = False
+) -> str | None:
+    """Return the one currency of the money in the log (None when not said), or refuse a mix.
+
+    ``apart``: the money of segments is never added up, so each may have a currency of its own.
+    """
     if "currency" not in view.log.columns:
         return None
+    name = CURRENCY if "currency" in view.by else "currency"
     lines = view.log.of((*orders, *refunds))
-    found = collect(
-        lines.filter(~nw.col("currency").is_null()).group_by("currency").agg(n=nw.len())
-    ).sort("currency")
-    if len(found) > 1:
+    keys = view.by if apart else ()
+    counts = lines.filter(~nw.col(name).is_null()).select(*keys, of=nw.col(name))
+    found = collect(counts.group_by(*keys, "of").agg(n=nw.len())).sort("of")
+    mixed = found.filter(pl.len().over(keys) > 1) if keys else found
+    if len(mixed) > (0 if keys else 1):
         raise InputError(
             "money of several currencies cannot be added up",
-            got={str(c): int(n) for c, n in found.rows()},
+            got=dict(found.group_by("of").agg(pl.col("n").sum()).sort("of").iter_rows()),
             hint='convert the values, or look at one: where=nw.col("currency") == "…"',
         )
-    return None if found.is_empty() else str(found["currency"][0])
+    return str(found["of"][0]) if found["of"].n_unique() == 1 else None
 
 
 def _sums() -> list[nw.Expr]:

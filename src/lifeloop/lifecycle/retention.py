@@ -11,6 +11,7 @@ from lifeloop.errors import InputError
 from lifeloop.lifecycle.frame import Events, Lazy, collect
 from lifeloop.lifecycle.options import SMALL_CELL, Options, View, opened
 from lifeloop.lifecycle.rates import with_rate
+from lifeloop.lifecycle.segments import splitting
 
 Kind = Literal["nday", "unbounded", "bracket"]
 Cohort = Literal["first", "recurring"]
@@ -30,6 +31,7 @@ class _Ask:
     max_offset: int | None
 
 
+@splitting
 def retention(
     events: Events,
     *,
@@ -93,6 +95,7 @@ def retention(
     return _named(view, table, ask).sort(*keys, "offset")
 
 
+@splitting
 def retention_curve(
     events: Events,
     *,

@@ -1,18 +1,72 @@
 """Splitting users: one value per user, from the users, their events or the first item they took."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import wraps
+from typing import Any, ParamSpec
 
 import narwhals as nw
+import polars as pl
 from narwhals.typing import IntoFrame
 
 from lifeloop.errors import InputError
 from lifeloop.lifecycle.frame import Lazy, Log, of_types
 
-RESERVED = frozenset({"user_id", "t_us", "type", "day", "value", "period", "cohort", "partial"})
+RESERVED = frozenset(
+    {
+        *(
+            "user_id",
+            "t_us",
+            "type",
+            "day",
+            "value",
+            "period",
+            "cohort",
+            "partial",
+            "event_id",
+            "seq",
+        ),
+        *("order_id", "order_key", "rating", "referrer_id", "is_bot", "active", "ix", "at"),
+    }
+)
 """Names that every table needs for itself."""
+
+CURRENCY = "_currency"
+"""Where the currency of an event is found when users are split by it."""
 
 NONE = "(none)"
 """The segment of users of whom nothing is known."""
+
+
+MARK = "by:"
+"""Put before the name of an attribute while a table is computed."""
+
+P = ParamSpec("P")
+
+
+def splitting(function: Callable[P, pl.DataFrame]) -> Callable[P, pl.DataFrame]:
+    """Return the function with its segments under names of their own while it computes.
+
+    An attribute may so be called as any column that is read or made on the way; only the name of
+    a column of the table itself is refused.
+    """
+
+    @wraps(function)
+    def asked(*args: P.args, **options: P.kwargs) -> pl.DataFrame:
+        by: Any = options.get("by") or ()
+        names = (by,) if isinstance(by, str) else tuple(by)
+        if not names or names[0].startswith(MARK):
+            return function(*args, **options)
+        options["by"] = tuple(MARK + name for name in names)
+        table = function(*args, **options)
+        if taken := sorted({*names} & {*table.columns}):
+            raise InputError(
+                f"{function.__name__} has a column {taken[0]!r} of its own: by cannot split by it",
+                got=taken,
+                hint="give the attribute another name, such as 'user_age' for 'age'",
+            )
+        return table.rename({MARK + name: name for name in names})
+
+    return asked
 
 
 def segmented(
@@ -25,8 +79,8 @@ def segmented(
 ) -> Log:
     """Return the log with one column per name of ``by``, constant for each user.
 
-    A name is looked for among the users, then the events, then the items. What is not known is
-    ``NONE``.
+    A user's value is that among the users, else that on the user's events; where neither has such a
+    column, that of the item. What is not known is ``NONE``.
 
     Parameters
     ----------
@@ -49,7 +103,7 @@ def segmented(
     of_users, of_items = _lazy(users), _lazy(items)
     user_columns, item_columns = _columns(of_users), _columns(of_items)
     known = log.columns | user_columns | item_columns
-    missing = [name for name in by if name not in known]
+    missing = [name for name in _plain(by) if name not in known]
     if missing:
         raise InputError(
             f"by names {missing}, which is a column of neither the events nor the users or items",
@@ -59,20 +113,28 @@ def segmented(
     frame = log.frame
     if taken := sorted(RESERVED & set(by)):
         raise InputError(f"by cannot split by {taken}", got=taken, hint="an attribute of users")
-    for name in by:
+    for label, name in zip(by, _plain(by), strict=True):
+        values = []
         if of_users is not None and name in user_columns:
-            value = _once(of_users, "user_id", name)
-        elif name in log.columns or of_items is None:
-            value = _first_value(log.frame, name)
-        else:
-            value = _first_item(log.frame, _once(of_items, "item_id", name), item_types)
+            values.append(_once(of_users, "user_id", name))
         if name in log.columns:
-            frame = frame.drop(name)
-        frame = frame.join(value, on="user_id", how="left").with_columns(
-            nw.col("_by").fill_null(NONE).alias(name)
-        )
-        frame = frame.drop("_by")
+            values.append(_first_value(log.frame, name))
+            if label == "currency":  # of the line itself: what money is in
+                frame = frame.with_columns(nw.col(name).alias(CURRENCY))
+            if label in log.columns:
+                frame = frame.drop(label)
+        if not values and of_items is not None:
+            values.append(_first_item(log.frame, _once(of_items, "item_id", name), item_types))
+        for k, value in enumerate(values):
+            renamed = value.select("user_id", nw.col("_by").alias(f"_by{k}"))
+            frame = frame.join(renamed, on="user_id", how="left")
+        told = [f"_by{k}" for k in range(len(values))]
+        frame = frame.with_columns(nw.coalesce(*told, nw.lit(NONE)).alias(label)).drop(*told)
     return log.having(frame)
+
+
+def _plain(by: tuple[str, ...]) -> list[str]:
+    return [name.removeprefix(MARK) for name in by]
 
 
 def _lazy(frame: IntoFrame | None) -> Lazy | None:
@@ -84,8 +146,9 @@ def _columns(frame: Lazy | None) -> frozenset[str]:
 
 
 def _once(frame: Lazy, key: str, name: str) -> Lazy:
-    value = frame.select(key, nw.col(name).cast(nw.String).alias("_by"))
-    return value.filter(~nw.col("_by").is_null()).unique(key, keep="any")
+    value = frame.select(nw.col(key).alias(key), _by=nw.col(name).cast(nw.String))
+    # Of several rows the smallest value: no order of rows is trusted.
+    return value.filter(~nw.col("_by").is_null()).group_by(key).agg(_by=nw.col("_by").min())
 
 
 def _first_item(frame: Lazy, values: Lazy, item_types: Collection[str]) -> Lazy:

@@ -11,11 +11,13 @@ from lifeloop.lifecycle.coverage import FAR, covered, covering
 from lifeloop.lifecycle.definitions import StageDefinitions
 from lifeloop.lifecycle.frame import Events
 from lifeloop.lifecycle.options import Options, View, opened, segments
+from lifeloop.lifecycle.segments import splitting
 from lifeloop.lifecycle.stages import SHOWN, name_of, shown_codes
 from lifeloop.lifecycle.standing import standing
 from lifeloop.lifecycle.tables import counted, members_of
 
 
+@splitting
 def stage_counts(
     events: Events,
     *,

@@ -15,6 +15,7 @@ from lifeloop.lifecycle.frame import Events
 from lifeloop.lifecycle.options import Options, opened, segments
 from lifeloop.lifecycle.path import MIN_GAPS, NEVER, Facts, Path
 from lifeloop.lifecycle.predictions import P_ENTER, P_LEAVE
+from lifeloop.lifecycle.segments import splitting
 from lifeloop.lifecycle.standing import standing
 
 SHOWN = (*PRODUCT_STAGES, *OVERLAYS)
@@ -42,6 +43,7 @@ STAGE_SCHEMA = {
 """Columns of ``stages``."""
 
 
+@splitting
 def stages(
     events: Events,
     *,

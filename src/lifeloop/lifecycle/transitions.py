@@ -10,10 +10,12 @@ from lifeloop.lifecycle.definitions import StageDefinitions
 from lifeloop.lifecycle.frame import Events
 from lifeloop.lifecycle.options import SMALL_CELL, Options, View, opened, segments
 from lifeloop.lifecycle.path import Path
+from lifeloop.lifecycle.segments import splitting
 from lifeloop.lifecycle.stages import SHOWN, described, shown_codes
 from lifeloop.lifecycle.standing import standing
 
 
+@splitting
 def transitions(
     events: Events,
     *,

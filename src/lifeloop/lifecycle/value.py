@@ -11,11 +11,13 @@ from lifeloop.lifecycle.frame import Events, Lazy, collect, kept
 from lifeloop.lifecycle.money import MICRO
 from lifeloop.lifecycle.options import SMALL_CELL, Options, View, opened
 from lifeloop.lifecycle.purchases import check_currency, order_table
+from lifeloop.lifecycle.segments import splitting
 from lifeloop.lifecycle.within import first_days, new_users
 
 Entry = Literal["seen", "order"]
 
 
+@splitting
 def observed_ltv(
     events: Events,
     *,
@@ -63,7 +65,7 @@ def observed_ltv(
         raise InputError("unknown entry", got=entry, allowed=", ".join(get_args(Entry)))
     view = opened(events, options, needs=("value",))
     bought, back = tuple(order_types), tuple(refund_types)
-    check_currency(view, bought, back)
+    check_currency(view, bought, back, apart=True)
     table = kept(order_table(view, bought, back))
     people = kept(_people(view, table, entry))
     money = view.with_period(table.select("user_id", "net", "day"))
@@ -125,6 +127,7 @@ def _earners(view: View, people: Lazy, earned: Lazy, margin: float) -> pl.DataFr
     ).select(*view.by, "cohort", "age", "user_id", "value")
 
 
+@splitting
 def rfm(
     events: Events,
     *,

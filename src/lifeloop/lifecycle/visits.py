@@ -13,6 +13,7 @@ from lifeloop.lifecycle.calendar import day_expr, days_of
 from lifeloop.lifecycle.frame import Events, Lazy, collect, distinct, kept
 from lifeloop.lifecycle.options import Options, View, opened
 from lifeloop.lifecycle.rates import with_rate
+from lifeloop.lifecycle.segments import splitting
 from lifeloop.lifecycle.tables import finished, on_grid
 
 MINUTE_US = 60_000_000
@@ -20,6 +21,7 @@ LONGEST_HOURS = 24.0
 """A session of this length ends, whatever the gaps: nobody acts for a day on end."""
 
 
+@splitting
 def sessions(
     events: Events,
     *,
@@ -48,7 +50,7 @@ def sessions(
     -------
     polars.DataFrame
         (``by``,) period, sessions, visitors, length_mean_s, length_mean_nonzero_s, zero_length,
-        zero_share, zero_share_low, zero_share_high, reason, partial.
+        zero_share, zero_share_low, zero_share_high, reason (why a number is null), partial.
 
     References
     ----------
@@ -77,6 +79,12 @@ def sessions(
         name="zero_share",
         reason="no sessions",
     )
+    none_longer = (pl.col("sessions") > 0) & pl.col("length_mean_nonzero_s").is_null()
+    table = table.with_columns(
+        reason=pl.when(none_longer)
+        .then(pl.lit("no session is longer than one event"))
+        .otherwise("reason")
+    )
     values = [
         *("sessions", "visitors", "length_mean_s", "length_mean_nonzero_s", "zero_length"),
         *("zero_share", "zero_share_low", "zero_share_high", "reason"),
@@ -84,6 +92,7 @@ def sessions(
     return finished(view, table, values, users=pl.col("visitors"))
 
 
+@splitting
 def traffic(
     events: Events,
     *,

@@ -11,6 +11,7 @@ from lifeloop.lifecycle.coverage import FAR, covered, covering
 from lifeloop.lifecycle.frame import Events, Lazy, collect, distinct, kept, of_types
 from lifeloop.lifecycle.options import SMALL_CELL, Options, View, opened
 from lifeloop.lifecycle.rates import Z95, with_rate
+from lifeloop.lifecycle.segments import splitting
 from lifeloop.lifecycle.tables import finished, members_of, on_grid
 from lifeloop.lifecycle.within import day_of_kth
 
@@ -21,6 +22,7 @@ SCALES = {"csat": (1, 5), "nps": (0, 10)}
 """Allowed answers: whole numbers, inclusive."""
 
 
+@splitting
 def satisfaction(
     events: Events,
     *,
@@ -107,6 +109,7 @@ def satisfaction(
     return finished(view, table, values, users=pl.min_horizontal("csat_n", "nps_n"))
 
 
+@splitting
 def referrals(
     events: Events,
     *,

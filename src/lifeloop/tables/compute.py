@@ -1,50 +1,32 @@
 """One lifecycle table: asked by name, computed under the scenario, told in words."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any
 
 import polars as pl
 
 from lifeloop.charts.words import Words, kind_of, words
-from lifeloop.config import Scenario
-from lifeloop.contracts import Column, Store, Table
+from lifeloop.contracts import Column, Table
 from lifeloop.errors import MissingExtra, Unfit
 from lifeloop.lifecycle.calendar import Grain, check_grain, date_of, day_of
-from lifeloop.moment import Moment
+from lifeloop.lifecycle.daily import Daily
 from lifeloop.tables.asking import Where, condition, day, names, parsed, spec_of
 from lifeloop.tables.notes import notes_of, why_not
 from lifeloop.tables.registry import TABLES
-from lifeloop.tables.source import Source, read_source
+from lifeloop.tables.source import COLUMNS, Source
 from lifeloop.tables.spec import Spec
 
 
-def compute(
-    store: Store,
-    scenario: Scenario,
-    name: str,
-    *,
-    moment: Moment,
-    source: Source | None = None,
-    predictions: pl.DataFrame | None = None,
-    **asked: Any,
-) -> Table:
-    """Return one lifecycle table of a store.
+def compute(read: Callable[[], Source], name: str, **asked: Any) -> Table:
+    """Return one lifecycle table of a store, which is read only if there is such a table.
 
     Parameters
     ----------
-    store : Store
-        Read once (``read_source``), unless ``source`` is given.
-    scenario : Scenario
-        What the events mean.
+    read : function
+        Reads the store: ``read_source`` of it.
     name : str
         One of ``TABLES``.
-    moment : Moment
-        The moment of analysis: nothing later exists.
-    source : Source, optional
-        An earlier reading of the same store, to ask several tables of it.
-    predictions : DataFrame, optional
-        Monthly predictions that the stages follow; see ``foretold.Foretold.table``.
     **asked
         See ``table_of``.
 
@@ -54,8 +36,7 @@ def compute(
         An unknown table or option, a value that is not allowed, money of several currencies.
     """
     spec_of(name)
-    found = source or read_source(store, scenario, moment=moment, predictions=predictions)
-    return table_of(found, name, **asked)
+    return table_of(read(), name, **asked)
 
 
 def table_of(
@@ -110,6 +91,7 @@ def table_of(
     given = {**_arguments(source, spec), **parsed(spec, options)}
     window: dict[str, Any] = {"start": day("start", start), "end": day("end", end)}
     split = names(by)
+    from_days = _from_days(source, spec, split, filtered=bool(where) or include_bots)
     facts: dict[str, Any] = {
         "as_of": source.moment.as_of.isoformat(timespec="seconds"),
         "as_of_why": source.moment.why,
@@ -119,6 +101,7 @@ def table_of(
         "currency": source.scenario.locale.currency,
         "seq": source.seq,
         "by": split,
+        "read_from": "events" if from_days is None else "daily state",
         "members": members,
         "options": _told(spec, given),
     }
@@ -127,10 +110,10 @@ def table_of(
         return _unanswered(name, reason, said, facts)
     try:
         rows = spec.compute(
-            source.events,
+            source.events if from_days is None else from_days,
             **given,
             **window,
-            **({} if name == "stages" else {"members": members}),
+            members=members,
             **_shared(source, split),
             grain=grain,
             by=split,
@@ -148,6 +131,19 @@ def table_of(
         notes=notes,
         facts=facts,
     )
+
+
+def _from_days(
+    source: Source, spec: Spec, split: tuple[str, ...], *, filtered: bool
+) -> Daily | None:
+    # The daily state, where it answers as the events do: nothing of a single event is asked.
+    if source.daily is None or not spec.days or filtered:
+        return None
+    if spec.given(source).get("predictions") is not None:
+        return None  # the state knows the stages without them
+    if split and not set(split) <= set(source.users_with(frozenset(split)).columns) - {*COLUMNS}:
+        return None
+    return source.daily
 
 
 def _unanswered(name: str, reason: str, said: Words, facts: dict[str, Any]) -> Table:

@@ -4,12 +4,30 @@ from typing import Any
 
 import polars as pl
 
+from lifeloop.config import Scenario
 from lifeloop.contracts import UNTIMED, History
 from lifeloop.lifecycle import StageDefinitions, transitions
 from lifeloop.lifecycle.calendar import date_of, days_of
 
 ROLES = ("joins", "activates", "orders", "refunds", "ends", "passive")
 """What an event can do to a stage, as ``StageDefinitions`` names it."""
+
+
+def why_of(
+    history: History,
+    scenario: Scenario,
+    *,
+    as_of_us: int,
+    limit: int = 20,
+    predictions: pl.DataFrame | None = None,
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the ``moves`` of a user and the newest ``events`` behind them."""
+    definitions, zone = StageDefinitions.of(scenario), scenario.locale.zone
+    given: dict[str, Any] = {"definitions": definitions, "zone": zone, "as_of_us": as_of_us}
+    return {
+        "moves": moves_of(history, predictions=predictions, **given),
+        "events": events_of(history, limit=limit, **given),
+    }
 
 
 def moves_of(

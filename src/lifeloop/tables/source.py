@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import polars as pl
 
@@ -10,8 +11,10 @@ from lifeloop.contracts import Snapshot, Store
 from lifeloop.errors import InputError
 from lifeloop.lifecycle import StageDefinitions, observable
 from lifeloop.lifecycle.calendar import date_of, day_of
+from lifeloop.lifecycle.daily import Daily
 from lifeloop.moment import Moment
 from lifeloop.screening import screened
+from lifeloop.tables.upkeep import fresh
 
 COLUMNS = (
     "seq", "user_id", "t_us", "type", "item_id", "order_id", "line_id", "value",
@@ -29,7 +32,9 @@ class Source:
     """Events, users and items as known at ``moment``: read once, asked many times.
 
     ``events`` have a time; ``untimed`` counts those that do not. ``log_start`` is the day number
-    on which the whole log starts. ``unseen`` says for each stage why the log cannot show it.
+    on which the whole log starts. ``daily`` is the kept state of just these events, where there is
+    one: tables that it can answer are computed from it. ``unseen`` says for each stage why the log
+    cannot show it.
     ``predictions`` are the monthly ones that stages follow (``foretold``), where there are any.
     """
 
@@ -42,6 +47,7 @@ class Source:
     log_start: int | None
     seq: int
     predictions: pl.DataFrame | None = None
+    daily: Daily | None = None
 
     @property
     def definitions(self) -> StageDefinitions:
@@ -80,11 +86,23 @@ class Source:
 
 
 def read_source(
-    store: Store, scenario: Scenario, *, moment: Moment, predictions: pl.DataFrame | None = None
+    store: Store,
+    scenario: Scenario,
+    *,
+    moment: Moment,
+    folder: Path | None = None,
+    predictions: pl.DataFrame | None = None,
 ) -> Source:
-    """Return everything that tables need of a store, as known at ``moment``."""
+    """Return everything that tables need of a store, as known at ``moment``.
+
+    ``folder`` may hold a daily state (``upkeep``); it is used where nothing has come since.
+    """
     snapshot = screened(store.snapshot(as_of_us=moment.as_of_us), scenario)
-    return replace(source_of(snapshot, scenario, moment=moment), predictions=predictions)
+    source = replace(source_of(snapshot, scenario, moment=moment), predictions=predictions)
+    daily = None if folder is None else fresh(store, scenario, folder, seq=snapshot.seq)
+    if daily is None or (daily.last_us is not None and daily.last_us >= moment.as_of_us):
+        return source
+    return replace(source, daily=daily)
 
 
 def source_of(snapshot: Snapshot, scenario: Scenario, *, moment: Moment) -> Source:

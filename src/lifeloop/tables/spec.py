@@ -31,8 +31,9 @@ class Spec:
     ``given`` are the arguments that the scenario decides; ``stage`` names the stage whose metric
     it is; ``shows`` the entries of ``observable`` that must be there; ``column`` an event column
     that must hold something, ``types`` event types of which there must be one. ``window`` is
-    False where ``start``, ``end`` and ``grain`` do not make rows. ``notes`` are the sentences of
-    the catalogue that always go with it.
+    False where ``start``, ``end`` and ``grain`` do not make rows; ``days`` is True where a daily
+    state gives the same answer as the events. ``notes`` are the sentences of the catalogue that
+    always go with it.
     """
 
     name: str
@@ -45,4 +46,5 @@ class Spec:
     types: tuple[str, ...] = ()
     counts_new: bool = False
     window: bool = True
+    days: bool = False
     notes: tuple[str, ...] = ()

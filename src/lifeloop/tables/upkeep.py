@@ -19,16 +19,23 @@ import polars as pl
 from lifeloop.config import Scenario
 from lifeloop.contracts import Store
 from lifeloop.lifecycle import StageDefinitions
+from lifeloop.lifecycle.calendar import days_of
 from lifeloop.lifecycle.daily import Daily, Delta, applied, build, change
 from lifeloop.lifecycle.daily.change import late
+from lifeloop.screening import flagged
 
-VERSION = 1
+VERSION = 2
 MANIFEST = "manifest.json"
 MOST_CHANGES = 32
 """With more changes than this on top of it, the base is written anew."""
 
 LARGE = 0.2
 """When more than this share of users must be done again, everything is: one read is cheaper."""
+
+DENSE = 0.99
+"""Regular pauses of half a day at most leave out less than this share of the days."""
+
+BOT_RULES = ("bots", "bot_events_per_minute", "bot_hours_per_day", "bot_regular_gaps")
 
 FRAMES = ("users", "days", "orders", "path", "people")
 DELTA = ("new_users", "dropped", "days", "orders", "path", "people")
@@ -61,9 +68,8 @@ def refresh(store: Store, scenario: Scenario, folder: Path) -> Refreshed:
     folder : Path
         Where the state is kept.
     """
-    definitions = StageDefinitions.of(scenario)
-    key = _key(definitions, scenario.locale.zone)
-    kept = _load(folder, definitions, key)
+    key = _key(scenario)
+    kept = _load(folder, StageDefinitions.of(scenario), key)
     if kept is None:
         return _full(store, scenario, folder, key, why="there was no state of these definitions")
     daily, manifest = kept
@@ -73,20 +79,34 @@ def refresh(store: Store, scenario: Scenario, folder: Path) -> Refreshed:
     if came.seq == manifest["seq"]:
         return Refreshed(daily, came.seq, "nothing", 0, "nothing came")
     new = came.events.filter(pl.col("t_us").is_not_null())
-    redo = {*came.people, *late(daily, new)}
+    bots = set(manifest["bots"])
+    redo = {*came.people, *late(daily, new), *_may_be_bots(daily, new, scenario, bots)}
     if len(redo) > LARGE * max(len(daily.users), 1):
         return _full(store, scenario, folder, key, why=f"{len(redo):,} users to do again")
     histories = store.events_of(sorted(redo), seq=came.seq)
-    histories = histories.filter(pl.col("t_us").is_not_null())
+    histories = flagged(histories.filter(pl.col("t_us").is_not_null()), scenario)
+    new = flagged(new, scenario)
+    bots = ((bots | _programs(new)) - redo) | _programs(histories)
     delta = change(daily, new, redo=redo, histories=histories)
     daily = applied(daily, delta)
     touched = pl.concat([delta.people["ix"], delta.dropped]).n_unique()
     held = store.changes(after_seq=came.seq).before
     if len(manifest["changes"]) >= MOST_CHANGES:
-        _save_base(folder, daily, key, seq=came.seq, events=held)
+        _save_base(folder, daily, key, seq=came.seq, events=held, bots=bots)
     else:
-        _save_change(folder, delta, manifest, seq=came.seq, events=held)
+        told = {**manifest, "seq": came.seq, "events": held, "bots": sorted(bots)}
+        _save_change(folder, delta, told)
     return Refreshed(daily, came.seq, "change", touched, f"{new.height:,} events came")
+
+
+def fresh(store: Store, scenario: Scenario, folder: Path, *, seq: int) -> Daily | None:
+    """Return the kept state if it is that of the store as known at ``seq``; nothing is written."""
+    if not (folder / MANIFEST).is_file():
+        return None
+    kept = _load(folder, StageDefinitions.of(scenario), _key(scenario))
+    if kept is None or kept[1]["seq"] != seq:
+        return None
+    return kept[0] if store.changes(after_seq=seq).before == kept[1]["events"] else None
 
 
 def forget_people(
@@ -106,7 +126,7 @@ def forget(folder: Path, scenario: Scenario, user_ids: Collection[str], *, event
     Every file that named them is written anew.
     """
     definitions = StageDefinitions.of(scenario)
-    key = _key(definitions, scenario.locale.zone)
+    key = _key(scenario)
     kept = _load(folder, definitions, key)
     if kept is None:
         shutil.rmtree(folder, ignore_errors=True)
@@ -114,7 +134,9 @@ def forget(folder: Path, scenario: Scenario, user_ids: Collection[str], *, event
     daily, manifest = kept
     empty = pl.DataFrame(schema={"user_id": pl.String, "t_us": pl.Int64, "type": pl.String})
     daily = applied(daily, change(daily, empty, redo=user_ids))
-    _save_base(folder, _without_names(daily, user_ids), key, seq=manifest["seq"], events=events)
+    bots = {*manifest["bots"]} - {*user_ids}
+    named = _without_names(daily, user_ids)
+    _save_base(folder, named, key, seq=manifest["seq"], events=events, bots=bots)
 
 
 def _without_names(daily: Daily, user_ids: Collection[str]) -> Daily:
@@ -128,18 +150,53 @@ def _without_names(daily: Daily, user_ids: Collection[str]) -> Daily:
     )
 
 
+def _may_be_bots(daily: Daily, new: pl.DataFrame, scenario: Scenario, bots: set[str]) -> set[str]:
+    """Return known users with new events who may now behave as a program, or no longer do.
+
+    Haste and sleepless days show within a day: whoever was not seen on the days before the new
+    events shows them in the new events alone. Regular pauses, half a day long at most, leave
+    hardly a day out. Others, and whoever has an event of a program, need their whole history.
+    """
+    if scenario.clean.bots == "keep" or new.is_empty():
+        return set()
+    came = new.group_by("user_id").agg(first=pl.col("t_us").min())
+    came = came.with_columns(first=pl.Series(days_of(came["first"].to_numpy(), daily.zone)))
+    known = daily.users.with_row_index("ix").with_columns(pl.col("ix").cast(pl.Int32))
+    placed = came.join(known, on="user_id").join(
+        daily.people.select("ix", "first_day", "last_day"), on="ix"
+    )
+    theirs = daily.days.join(placed.select("ix"), on="ix", how="semi")
+    placed = placed.join(theirs.group_by("ix").agg(n=pl.len()), on="ix")
+    span = pl.col("last_day") - pl.col("first_day") + 1
+    dense = (pl.col("n") > 2) & (pl.col("n") >= DENSE * span - 2)
+    asked = placed.filter((pl.col("last_day") >= pl.col("first") - 2) | dense)
+    return {*asked["user_id"], *(bots & set(came["user_id"]))}
+
+
+def _programs(events: pl.DataFrame) -> set[str]:
+    # Who has an event of a program: flagged by agent or by the source, or by what they do.
+    return set(events.filter(pl.col("is_bot").fill_null(value=False))["user_id"])
+
+
 def _full(store: Store, scenario: Scenario, folder: Path, key: str, *, why: str) -> Refreshed:
     snapshot = store.snapshot()
-    timed = snapshot.events.filter(pl.col("t_us").is_not_null())
+    timed = flagged(snapshot.events.filter(pl.col("t_us").is_not_null()), scenario)
     definitions = StageDefinitions.of(scenario)
     daily = build(timed, definitions=definitions, zone=scenario.locale.zone)
     held = store.changes(after_seq=snapshot.seq).before
-    _save_base(folder, daily, key, seq=snapshot.seq, events=held)
+    _save_base(folder, daily, key, seq=snapshot.seq, events=held, bots=_programs(timed))
     return Refreshed(daily, snapshot.seq, "full", len(daily.people), why)
 
 
-def _key(definitions: StageDefinitions, zone: str) -> str:
-    told = {"version": VERSION, "zone": zone, **asdict(definitions)}
+def _key(scenario: Scenario) -> str:
+    # Everything that the state depends on besides the events.
+    rules = scenario.clean
+    told = {
+        "version": VERSION,
+        "zone": scenario.locale.zone,
+        **asdict(StageDefinitions.of(scenario)),
+        "bots": {name: getattr(rules, name) for name in BOT_RULES},
+    }
     canonical = json.dumps(told, sort_keys=True, ensure_ascii=False)
     return hashlib.blake2b(canonical.encode(), digest_size=8).hexdigest()
 
@@ -165,7 +222,9 @@ def _load(
     return daily, manifest
 
 
-def _save_base(folder: Path, daily: Daily, key: str, *, seq: int, events: int) -> None:
+def _save_base(
+    folder: Path, daily: Daily, key: str, *, seq: int, events: int, bots: Collection[str]
+) -> None:
     name = f"base-{seq}-{uuid.uuid4().hex[:8]}"
     for frame in FRAMES:
         _write(folder, name, frame, getattr(daily, frame))
@@ -174,6 +233,7 @@ def _save_base(folder: Path, daily: Daily, key: str, *, seq: int, events: int) -
         "zone": daily.zone,
         "seq": seq,
         "events": events,
+        "bots": sorted(bots),
         "base": name,
         "base_last_us": daily.last_us,
         "changes": [],
@@ -181,15 +241,13 @@ def _save_base(folder: Path, daily: Daily, key: str, *, seq: int, events: int) -
     _publish(folder, manifest)
 
 
-def _save_change(
-    folder: Path, delta: Delta, manifest: dict[str, Any], *, seq: int, events: int
-) -> None:
-    name = f"change-{seq}-{uuid.uuid4().hex[:8]}"
+def _save_change(folder: Path, delta: Delta, manifest: dict[str, Any]) -> None:
+    name = f"change-{manifest['seq']}-{uuid.uuid4().hex[:8]}"
     for frame in DELTA:
         found = getattr(delta, frame)
         _write(folder, name, frame, found.to_frame("ix") if frame == "dropped" else found)
     changes = [*manifest["changes"], {"name": name, "last_us": delta.last_us}]
-    _publish(folder, {**manifest, "seq": seq, "events": events, "changes": changes})
+    _publish(folder, {**manifest, "changes": changes})
 
 
 def _publish(folder: Path, manifest: dict[str, Any]) -> None:
