@@ -1,6 +1,7 @@
 """Every picture is drawn from its table in both languages; nothing is cut silently."""
 
 import json
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,6 +26,7 @@ from lifeloop.tables import TABLES, Source, source_of, table_of
 PICTURES = [name for name in drawn() if name != "churn_effects" or find_spec("lifelines")]
 """Cox's effects need the extra [survival]: without it there is nothing to draw."""
 
+MEAN_LENGTHS = ("length_mean_s", "length_mean_nonzero_s")
 START = datetime(2025, 1, 6, tzinfo=UTC)
 DAY_US = 86_400_000_000
 START_US = int(START.timestamp()) * 1_000_000
@@ -250,3 +252,24 @@ def test_labels_of_time_are_no_numbers_that_a_page_would_misread(source: Source)
     for name in ("traffic", "growth_accounting", "stage_counts"):
         text = json.dumps(chart(table_of(source, name, grain="week")))
         assert '"values": {"expr": "[' in text
+
+
+def lengths_where(source: Source, known: pl.Expr, grain: Any) -> str:
+    """Return the picture of sessions whose mean lengths are known only there, as text."""
+    table = table_of(source, "sessions", grain=grain)
+    lengths = [pl.when(known).then(60.0).alias(name) for name in MEAN_LENGTHS]
+    return json.dumps(chart(replace(table, rows=table.rows.with_columns(lengths))))
+
+
+def test_a_line_is_not_drawn_across_periods_without_a_value(source: Source) -> None:
+    third = pl.int_range(pl.len()) == 3
+    for known, runs in ((pl.lit(value=True), {0}), (~third, {0, 1})):
+        told = lengths_where(source, known, "week")
+        assert {int(value) for value in re.findall(r'"run": (\d+)', told)} == runs
+        assert '"detail": {"field": "run"' in told
+
+
+def test_a_value_alone_between_periods_without_one_is_a_point(source: Source) -> None:
+    fortieth = pl.int_range(pl.len()) == 40
+    assert '"type": "point"' in lengths_where(source, fortieth, "day")
+    assert '"type": "point"' not in lengths_where(source, pl.lit(value=True), "day")

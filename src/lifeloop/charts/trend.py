@@ -62,7 +62,8 @@ def trend(
         )
     labels = names if by is not None else [said.column(name) for name in names]
     low, high = f"{measures[0]}_low", f"{measures[0]}_high"
-    kept = ["open", "edge", "middle", "partial", "series", "value"]
+    long = unbroken(long)
+    kept = ["open", "edge", "middle", "partial", "series", "value", "run"]
     axis = alt.Axis(format="%" if share else COUNTS, title=None, tickCount=5)
     colour = alt.Color(
         "series:N",
@@ -78,17 +79,31 @@ def trend(
         layers.append(
             alt.Chart(data(band))
             .mark_area(opacity=0.18)
-            .encode(x=x("middle"), y=alt.Y("low:Q", axis=axis), y2="high:Q", color=colour)
+            .encode(
+                x=x("middle"),
+                y=alt.Y("low:Q", axis=axis),
+                y2="high:Q",
+                color=colour,
+                detail="run:N",
+            )
         )
-    known = alt.Chart(data(long.select(kept).drop_nulls("value")))
-    layers.append(known.mark_line(strokeWidth=2).encode(x=x("middle"), y=y, color=colour))
-    if rows["open"].n_unique() <= 60:
-        points = known.mark_point(size=26, filled=True, opacity=1)
+    line = alt.Chart(data(long.select(kept))).mark_line(strokeWidth=2)
+    layers.append(line.encode(x=x("middle"), y=y, color=colour, detail="run:N"))
+    few = rows["open"].n_unique() <= 60
+    dots = long.filter(pl.lit(few) | (pl.len().over("series", "run") == 1))
+    if not dots.is_empty():
+        points = alt.Chart(data(dots.select(kept))).mark_point(size=26, filled=True, opacity=1)
         layers.append(points.encode(x=x("middle"), y=y, color=colour))
     chart = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
     if len(labels) == 1:
         more = [said.column(measures[0]), *more]
     return dressed(chart, table, said, more=more)
+
+
+def unbroken(long: pl.DataFrame) -> pl.DataFrame:
+    """Return the known values with ``run``: a line is not drawn across periods without a value."""
+    gaps = pl.col("value").is_null().cast(pl.Int64).cum_sum().over("series", order_by="open")
+    return long.with_columns(run=gaps).drop_nulls("value")
 
 
 def returns(table: Table, said: Words) -> dict[str, Any]:
