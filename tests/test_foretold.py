@@ -1,9 +1,10 @@
 """Monthly predictions kept beside the store: made of what was known, followed by the stages."""
 
 import json
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
@@ -12,7 +13,8 @@ from typer.testing import CliRunner
 
 from lifeloop import Lifeloop
 from lifeloop.cli.app import app
-from lifeloop.foretold import FOLDER
+from lifeloop.foretold import FOLDER, Foretold
+from lifeloop.request import Request, ask
 
 DAYS = 200
 START = date(2024, 1, 10).toordinal()
@@ -159,3 +161,54 @@ def test_the_command_keeps_them_and_lists_the_months(shop: Path) -> None:
     assert len(body["months"]) == 6
     listed = CliRunner().invoke(app, ["value", "--store", "-C", str(shop)])
     assert "2024-07-01" in listed.stdout
+
+
+def test_models_are_told_what_held_at_each_moment(shop: Path) -> None:
+    kept = columns(shop).sort("user_id", "month")
+    user = kept["user_id"][0]
+    mine = kept.filter(pl.col("user_id") == user)
+    read = Foretold(shop, zone="Asia/Tokyo")
+    found = read.of_users(["nobody", user, kept["user_id"][-1]])
+    assert found is not None
+    for month, value, p_alive in mine.select("month", "predicted_value", "p_alive").iter_rows():
+        midnight = datetime(month.year, month.month, 1, tzinfo=ZoneInfo("Asia/Tokyo"))
+        t_us = int(midnight.timestamp()) * 1_000_000
+        now = found.at(np.array([1], np.int32), np.array([t_us], np.int64))[0]
+        assert now == pytest.approx([value, p_alive], rel=1e-6)
+        assert read.at(user, t_us) == pytest.approx([value, p_alive], rel=1e-6)
+        before = read.at(user, t_us - 1)
+        assert np.isnan(before).all() or before.tolist() != now.tolist()
+    assert np.isnan(read.at("nobody", 2**60)).all()
+    assert np.isnan(read.at(user, 0)).all()
+    assert Foretold(shop / "elsewhere", zone="UTC").of_users([user]) is None
+
+
+def test_the_ranker_is_told_at_the_cut_when_it_learns_and_now_when_it_answers(
+    tmp_path: Path,
+) -> None:
+    bought = [{**row, "item_id": f"i{n % 7}"} for n, row in enumerate(rows())]
+    with Lifeloop.open(tmp_path / "shop", scenario=SHOP) as loop:
+        loop.import_events(write(tmp_path / "rows.jsonl", bought))
+        loop.foretell()
+        loop.train()
+        history = loop.store.histories(["u01"])[0]
+        asking = Request.of("u01", {}, t_us=loop.moment().as_of_us, seq=0, seed=1)
+        given: dict[str, Any] = {"scenario": loop.scenario, "request": asking}
+        asked = ask(loop.model(), history, predicted=loop.foretold.at, **given).queries
+        assert asked.predicted is not None
+        assert asked.predicted[0] == pytest.approx(loop.foretold.at("u01", asking.t_us))
+        nobody = loop.store.histories(["u01"], limit=0)[0]
+        silent = ask(loop.model(), nobody, predicted=loop.foretold.at, **given).queries
+        assert silent.predicted is None
+        ids = sorted({row["user_id"] for row in bought})
+        told = loop.foretold.of_users(ids)
+    assert told is not None
+    cut = date(2024, 6, 15)
+    as_of = (cut - date(1970, 1, 1)).days * 86_400_000_000
+    users = np.arange(len(ids), dtype=np.int32)
+    june = told.at(users, np.full(len(ids), as_of, np.int64))
+    frame = columns(tmp_path / "shop")
+    held = frame.filter(pl.col("month") <= cut).sort("month").unique("user_id", keep="last")
+    want = dict(held.select("user_id", "p_alive").iter_rows())
+    for name, (_, p_alive) in zip(ids, june.tolist(), strict=True):
+        assert p_alive == pytest.approx(want.get(name, float("nan")), rel=1e-6, nan_ok=True)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from lifeloop.contracts import Float, Long, Predicted
 from lifeloop.errors import Unfit
 from lifeloop.lifecycle.calendar import date_of, number_of, start_of_day_us
 from lifeloop.lifecycle.clv import Prediction, Terms, predict
@@ -113,38 +114,91 @@ def foretell(source: Source, home: Path, *, again: bool = False) -> Foretelling:
     return Foretelling(pl.DataFrame(months, schema=MONTHS), new)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Held:
+    """One reading of the kept columns: as the stages want them, and as numbers by user.
+
+    ``rows`` are sorted by user, ``place`` is where each user's M of them lie.
+    """
+
+    stamp: tuple[int, int]
+    rows: pl.DataFrame
+    place: Mapping[str, tuple[int, int]]
+    from_us: Long  # [M]
+    values: Float  # [M, 2]
+
+
 class Foretold:
     """The kept columns as readers want them; read again when another manifest is there."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, zone: str) -> None:
         self.folder = home / FOLDER
-        self._held: tuple[str, pl.DataFrame, Mapping[str, tuple[int, int]]] | None = None
+        self.zone = zone
+        self._held: Held | None = None
 
     def table(self) -> pl.DataFrame | None:
         """Return what holds from which day (``lifecycle.predictions.predicted``); None: nothing."""
         held = self._read()
-        return None if held is None else held[1]
+        return None if held is None else held.rows
 
     def of(self, user_id: str) -> pl.DataFrame | None:
         """Return the rows of one user; None where nothing was ever predicted of them."""
         held = self._read()
-        if held is None or user_id not in held[2]:
+        if held is None or user_id not in held.place:
             return None
-        return held[1].slice(*held[2][user_id])
+        return held.rows.slice(*held.place[user_id])
 
-    def _read(self) -> tuple[str, pl.DataFrame, Mapping[str, tuple[int, int]]] | None:
-        name = _manifest(self.folder).get("columns")
-        if name is None:
+    def at(self, user_id: str, t_us: int) -> Float:
+        """Return predicted value and P(alive) that hold of a user at a moment, [2], else NaN."""
+        found = self.of_users([user_id])
+        if found is None:
+            return np.full(2, np.nan, dtype=np.float32)
+        (told,) = found.at(np.zeros(1, np.int32), np.array([t_us], np.int64))
+        return np.asarray(told, np.float32)
+
+    def of_users(self, user_ids: Sequence[str]) -> Predicted | None:
+        """Return what was predicted of these users and when, for models; None: nothing is kept."""
+        held = self._read()
+        if held is None:
+            return None
+        places = np.array([held.place.get(user, (0, 0)) for user in user_ids], np.int64)
+        places = places.reshape(-1, 2)  # [U, 2] begin, length
+        indptr = np.append(0, places[:, 1].cumsum())
+        within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], places[:, 1])
+        rows = np.repeat(places[:, 0], places[:, 1]) + within
+        return Predicted(indptr, held.from_us[rows], held.values[rows])
+
+    def _read(self) -> Held | None:
+        try:
+            found = (self.folder / MANIFEST).stat()
+        except FileNotFoundError:
             self._held = None
-        elif self._held is None or self._held[0] != name:
-            try:
-                rows = predicted(pl.read_parquet(self.folder / str(name)))
-            except FileNotFoundError:  # replaced between the two reads
-                return self._held
-            ends = rows["user_id"].rle().struct.unnest()
-            begin = np.cumsum(np.append(0, ends["len"].to_numpy()))[:-1]
-            place = zip(begin.tolist(), ends["len"].to_list(), strict=True)
-            self._held = (str(name), rows, dict(zip(ends["value"], place, strict=True)))
+            return None
+        stamp = (found.st_mtime_ns, found.st_ino)
+        if self._held is not None and self._held.stamp == stamp:
+            return self._held
+        try:
+            kept, _ = _load(self.folder)
+        except FileNotFoundError:  # replaced between the two reads: the next asks again
+            return self._held
+        kept = kept.sort("user_id", "month")
+        runs = kept["user_id"].rle().struct.unnest()
+        sizes = runs["len"].cast(pl.Int64).to_numpy()
+        begin = sizes.cumsum() - sizes
+        place = zip(begin.tolist(), runs["len"].to_list(), strict=True)
+        starts = {
+            month: start_of_day_us(number_of(month), self.zone) for month in kept["month"].unique()
+        }
+        from_us = kept["month"].replace_strict(
+            list(starts), list(starts.values()), return_dtype=pl.Int64
+        )
+        self._held = Held(
+            stamp,
+            predicted(kept.drop("version")),
+            dict(zip(runs["value"], place, strict=True)),
+            from_us.to_numpy(),
+            kept.select("predicted_value", "p_alive").to_numpy().astype(np.float32),
+        )
         return self._held
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from lifeloop.config import Scenario
 from lifeloop.contracts import Progress, Store, silent
 from lifeloop.encoders.cache import VectorCache
 from lifeloop.errors import InputError, NoModel
+from lifeloop.foretold import Foretold
 from lifeloop.model import Catalogue, material, save_model
 from lifeloop.models import BayesianRating, RatingModel, build, train_data
 from lifeloop.moment import Clock, Moment
@@ -90,7 +92,7 @@ def train(
     catalogue = Catalogue.of(
         found.items, content, content_ix, rules=scenario.recommend, blocks=encoded.blocks
     )
-    data, _ = train_data(
+    data, user_ids = train_data(
         found.interactions,
         item_ids=catalogue.item_ids,
         content=content,
@@ -101,6 +103,8 @@ def train(
         situation=found.situation,
         blocks=encoded.blocks,
     )
+    told = Foretold(home, zone=scenario.locale.zone).of_users(user_ids)
+    data = replace(data, predicted=told)
     rng = np.random.default_rng(scenario.models.seed)
     progress("fit the models", 0, None)
     wanted = RANKER[scenario.models.ranker]

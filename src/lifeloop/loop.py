@@ -76,7 +76,7 @@ class Lifeloop:
         self._definitions = StageDefinitions.of(scenario)
         self.live = Live(home / "bundles", rules=scenario.recommend)
         self.facts = Facts(store.catalogue)
-        self.foretold = Foretold(home)
+        self.foretold = Foretold(home, zone=scenario.locale.zone)
         self.types = TypeLimit(store, scenario)
         self.log: Callable[[Decision], bool] = self._logged
 
@@ -317,9 +317,8 @@ class Lifeloop:
         except NoModel as error:
             return answer.untrained(asking, stage=place.stage, why=str(error))
         model, scenario = current.model.ordered(trees=wishes.ranked), self.scenario
-        asked = request.ask(
-            model, history, scenario=scenario, request=asking, users=self.store.users
-        )
+        told: dict[str, Any] = {"users": self.store.users, "predicted": self.foretold.at}
+        asked = request.ask(model, history, scenario=scenario, request=asking, **told)
         may = request.eligible(model.catalogue, history, scenario=scenario, as_of_us=asking.t_us)
         may = narrowed(may, wishes, current, self.facts)
         chosen, state = answer.choose_slate(

@@ -129,6 +129,7 @@ def ask(
     scenario: Scenario,
     request: Request,
     users: Callable[[Sequence[str]], list[User | None]] | None = None,
+    predicted: Callable[[str, int], Float] | None = None,
 ) -> Asked:
     """Return the history and the context as one query.
 
@@ -179,6 +180,10 @@ def ask(
             rating=[np.concatenate([history.rating[used], np.full(n_more, np.nan)])],
             vectors=vectors,
             situation=situation,
+            # of a person who refuses personalisation there is no history, and nothing is foretold
+            predicted=predicted(request.user_id, request.t_us)[None, :]
+            if predicted is not None and len(used)
+            else None,
         ),
         item_id=(*(str(history.item_id[e]) for e in used), *looked_at),
         verb=(*(verbs.get(history.type[e], "used") for e in used), *["viewed"] * n_more),

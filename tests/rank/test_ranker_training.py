@@ -1,14 +1,15 @@
 """What the ranker learns from, what it may not do, and when it is not served."""
 
 from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
 from lifeloop.config import Models
-from lifeloop.contracts import Queries, TrainData
+from lifeloop.contracts import Predicted, Queries, TrainData
 from lifeloop.models import FittedBlend, build, histories
-from lifeloop.models.data import DAY_US, queries
+from lifeloop.models.data import DAY_US, part_of, queries
 from lifeloop.models.fresh import fresh_items
 from lifeloop.models.holdout import hold_out
 from lifeloop.models.rank.boosted import Boosting, monotone, train_booster
@@ -235,3 +236,40 @@ def test_amounts_of_parts_and_events_sum_to_the_score_of_every_candidate() -> No
         amounts = scored.traces(b, items)
         np.testing.assert_allclose(amounts.sum(axis=(0, 2)), scored.total[b, items], atol=1e-5)
         assert amounts.shape[0] == len(fitted.parts) + 1
+
+
+def test_what_was_predicted_of_a_person_is_asked_as_of_the_cut() -> None:
+    data = tiny([0] * 6 + [1] * 3, [0, 1, 2, 3, 4, 5, 0, 1, 2], n_items=6)
+    start = int(data.t_us.min())
+    held = Predicted(
+        np.array([0, 2, 2]),
+        np.array([start, start + 4 * DAY_US]),
+        np.array([[10.0, 0.9], [99.0, 0.2]], np.float32),
+    )
+    told = replace(data, predicted=held)
+    rng = np.random.default_rng(0)
+    given: dict[str, Any] = {"share": 0.3, "repeats": False, "max_queries": 9, "rng": rng}
+    horizons: tuple[Literal["last", "time", "basket"], ...] = ("last", "time", "basket")
+    for horizon in horizons:
+        inner = hold_out(told, horizon=horizon, **given)
+        assert inner.queries.predicted is not None
+        for b, user in enumerate(inner.user_ix):
+            want = held.at(np.array([user]), inner.queries.as_of_us[b : b + 1])[0]
+            np.testing.assert_array_equal(inner.queries.predicted[b], want)
+    steps = hold_out(told, horizon="last", last=3, **given)
+    assert steps.queries.predicted is not None
+    early = steps.queries.as_of_us < start + 4 * DAY_US
+    first = steps.user_ix == 0
+    np.testing.assert_allclose(
+        steps.queries.predicted[first & early], [[10.0, 0.9]] * int((first & early).sum())
+    )
+    assert np.isnan(steps.queries.predicted[~first]).all()
+    asked = histories(told, np.array([1, 0], np.int32))
+    columns = names(["popularity"])
+    parts = [Popularity().fit(told, rng=np.random.default_rng(0))]
+    for b, want in enumerate(([np.nan, np.nan], [np.log(100.0), 0.2])):
+        given = {"parts": parts, "facts": ItemFacts.of(told)}
+        items = np.arange(4, dtype=np.int32)
+        row = features(lists_of(told, part_of(asked, b, b + 1)), asked, b, items, **given)[0]
+        got = [row[columns.index(f"person.{n}")] for n in ("log_predicted_value", "p_alive")]
+        np.testing.assert_allclose(got, want, rtol=1e-6)

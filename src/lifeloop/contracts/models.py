@@ -41,6 +41,29 @@ class Situations:
     codes: Int  # [n, F]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Predicted:
+    """What was predicted of each user, from when on: M predictions in CSR form, oldest first.
+
+    ``values`` are predicted value (money, at least 0) and P(alive). A prediction holds until the
+    user's next one.
+    """
+
+    indptr: Long  # [U+1]
+    from_us: Long  # [M]
+    values: Float  # [M, 2]
+
+    def at(self, users: Int, as_of_us: Long) -> Float:
+        """Return what held of each user at each moment, [B, 2]; NaN where nothing did."""
+        out = np.full((len(users), 2), np.nan, dtype=np.float32)
+        for b, (user, moment) in enumerate(zip(users, as_of_us, strict=True)):
+            lo, hi = self.indptr[user], self.indptr[user + 1]
+            held = int(np.searchsorted(self.from_us[lo:hi], moment, side="right"))
+            if held:
+                out[b] = self.values[lo + held - 1]
+        return out
+
+
 @dataclass(frozen=True, slots=True)
 class TrainData:
     """Interactions as arrays, sorted by (user, time, arrival).
@@ -65,6 +88,7 @@ class TrainData:
     situation: Situations | None = None  # of the n events
     kind_ix: Int | None = None  # [I] the narrowest category of each item, -1 where it has none
     blocks: tuple[int, ...] = ()  # Σ = d; (): one modality
+    predicted: Predicted | None = None  # of the users
 
     @property
     def n_items(self) -> int:
@@ -91,6 +115,7 @@ class Queries:
     vectors: Float | None = None  # [B, d]
     mask: Bool | None = None  # [B]
     situation: Int | None = None  # [B, F] codes of the model's own fields, -1 where unknown
+    predicted: Float | None = None  # [B, 2] value and P(alive), NaN where unknown (``Predicted``)
     memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:

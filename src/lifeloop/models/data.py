@@ -112,6 +112,7 @@ def queries(
     rating: Sequence[ArrayLike] | None = None,
     vectors: Float | None = None,
     situation: Int | None = None,
+    predicted: Float | None = None,
 ) -> Queries:
     """Return B histories (item indices, oldest first) as one ``Queries``.
 
@@ -127,6 +128,8 @@ def queries(
         What the user wrote or stated, as a vector; an all-zero row means nothing.
     situation : int array [B, F], optional
         Codes of the model's fields (``FittedContext.codes``), -1 where unknown.
+    predicted : float32 array [B, 2], optional
+        Predicted value and P(alive) that hold, NaN where unknown.
 
     Raises
     ------
@@ -166,6 +169,7 @@ def queries(
         vectors=vectors,
         mask=mask,
         situation=situation,
+        predicted=predicted,
     )
 
 
@@ -183,7 +187,8 @@ def histories(data: TrainData, users: Int, *, as_of_us: int | None = None) -> Qu
         weight=data.weight[rows],
         age_days=age_days(data.t_us[rows], as_of),
         rating=data.rating[rows],
-        as_of_us=np.full(len(users), as_of, dtype=np.int64),
+        as_of_us=(moments := np.full(len(users), as_of, dtype=np.int64)),
+        predicted=None if data.predicted is None else data.predicted.at(users, moments),
     )
 
 
@@ -202,6 +207,7 @@ def part_of(asked: Queries, start: int, stop: int) -> Queries:
         vectors=None if asked.vectors is None else asked.vectors[start:stop],
         mask=None if asked.mask is None else asked.mask[start:stop],
         situation=None if asked.situation is None else asked.situation[start:stop],
+        predicted=None if asked.predicted is None else asked.predicted[start:stop],
     )
 
 
@@ -219,6 +225,7 @@ def taken(asked: Queries, rows: Long) -> Queries:
         vectors=None if asked.vectors is None else asked.vectors[rows],
         mask=None if asked.mask is None else asked.mask[rows],
         situation=None if asked.situation is None else asked.situation[rows],
+        predicted=None if asked.predicted is None else asked.predicted[rows],
     )
 
 

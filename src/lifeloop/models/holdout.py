@@ -89,6 +89,9 @@ def hold_out(
     asked = histories(before, users.astype(np.int32), as_of_us=cut_us)
     if horizon == "basket":
         asked = _moved(asked, _last_times(data)[users])
+        if data.predicted is not None:
+            held = data.predicted.at(users.astype(np.int32), asked.as_of_us)
+            asked = replace(asked, predicted=held)
     return Holdout(
         data=before,
         queries=asked,
@@ -138,6 +141,9 @@ def _steps(
             age_days=age.astype(np.float32),
             rating=data.rating[rows],
             as_of_us=moment.astype(np.int64),
+            predicted=None
+            if data.predicted is None
+            else data.predicted.at(data.user_ix[asked], moment),
         ),
         target_indptr=np.arange(len(asked) + 1, dtype=np.int64),
         targets=data.item_ix[asked],

@@ -105,14 +105,18 @@ def test_churn_is_what_the_stages_call_so(events: pl.DataFrame) -> None:
     assert found == want
 
 
-def test_chances_rank_and_are_right_on_average(events: pl.DataFrame) -> None:
+def test_chances_rank_and_are_right_on_average() -> None:
+    # 1,600 users: of 400 only 150 are judged, and a C-index of so few moves by 0.05 either way
+    events = log(n_users=1600)
     options: dict[str, Any] = {"definitions": RULES, "as_of": 200 * DAY_US, "within_days": 28}
     table = ch.churn_backtest(events, **options)
     rows = {row["model"]: row for row in table.iter_rows(named=True)}
     assert rows["hazard"]["brier"] < rows["base_rate"]["brier"]
-    assert rows["hazard"]["c_index"] > 0.62  # whom these users leave is mostly chance
+    assert rows["hazard"]["brier"] < rows["silence"]["brier"]
+    assert rows["hazard"]["c_index"] > 0.74
+    assert rows["hazard"]["c_index"] > rows["silence"]["c_index"] + 0.02
     assert rows["base_rate"]["c_index"] == 0.5
-    assert rows["hazard"]["stated"] == pytest.approx(rows["hazard"]["observed"], abs=0.1)
+    assert rows["hazard"]["stated"] == pytest.approx(rows["hazard"]["observed"], abs=0.07)
     cells = ch.churn_calibration(events, **options)
     assert cells["n"].sum() == rows["hazard"]["n"]
     members = ch.churn_calibration(events, members=True, **options)

@@ -39,6 +39,8 @@ def names(parts: Sequence[str], levels: int = 0) -> tuple[str, ...]:
         "person.days_per_event",
         "person.tenure_days",
         "person.late",
+        "person.log_predicted_value",
+        "person.p_alive",
         "both.log_users_above_habit",
         "both.log_price_above_habit",
         "both.used_before",
@@ -119,6 +121,7 @@ def _person_and_both(
         float(age[0]) if size else np.nan,
         # how far beyond the usual pause: what tells active from lapsing
         newest / (span + 1.0) if size > 1 else np.nan,
+        *_foretold(queries, b),
     ]
     columns: list[Double | Float] = [np.full(n, value) for value in person]
     columns.append(facts.log_users[item_ix] - usual)
@@ -129,6 +132,13 @@ def _person_and_both(
     columns += _repeats(past, age, item_ix)
     columns += _contents(queries, b, past, item_ix, facts=facts)
     return columns
+
+
+def _foretold(queries: Queries, b: int) -> tuple[float, float]:
+    if queries.predicted is None:
+        return np.nan, np.nan
+    value, p_alive = queries.predicted[b].tolist()
+    return float(np.log1p(value)), float(p_alive)
 
 
 def _repeats(past: Int, age: Float, item_ix: Int) -> list[Double]:
