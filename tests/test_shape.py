@@ -45,7 +45,7 @@ ONE_HOME = {
     "argon2": "serve", "prometheus_client": "serve", "jinja2": "serve", "opentelemetry": "serve",
     "implicit": "models", "optuna": "models", "tokenizers": "encoders",
     "transformers": "encoders", "sentence_transformers": "encoders", "huggingface_hub": "encoders",
-    "lifelines": "lifecycle", "PIL": "encoders", "soundfile": "encoders",
+    "lifelines": "lifecycle", "faiss": "models", "PIL": "encoders", "soundfile": "encoders",
 }  # fmt: skip
 
 

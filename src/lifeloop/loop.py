@@ -316,7 +316,8 @@ class Lifeloop:
             current = self.live.current(self.store, head)
         except NoModel as error:
             return answer.untrained(asking, stage=place.stage, why=str(error))
-        model, scenario = current.model.ordered(trees=wishes.ranked), self.scenario
+        model = current.model.ordered(trees=wishes.ranked, whole=wishes.narrow)
+        scenario = self.scenario
         told: dict[str, Any] = {"users": self.store.users, "predicted": self.foretold.at}
         asked = request.ask(model, history, scenario=scenario, request=asking, **told)
         may = request.eligible(model.catalogue, history, scenario=scenario, as_of_us=asking.t_us)

@@ -167,11 +167,21 @@ class Model:
     rating: FittedRating | FittedBayesianRating
     reader: TextReader | None
 
-    def ordered(self, *, trees: bool) -> "Model":
-        """Return the same with or without the trees that order the candidates, if it has any."""
-        if trees or not isinstance(self.blend, FittedRanked):
-            return self
-        return replace(self, blend=self.blend.blend)
+    def ordered(self, *, trees: bool, whole: bool = False) -> "Model":
+        """Return the same with or without the trees that order the candidates, if it has any.
+
+        ``whole``: every part speaks of every item, also where it has an index of the nearest; as
+        where a request is about a few items that need not be among them.
+        """
+        blend = self.blend
+        if isinstance(blend, FittedRanked):
+            plain = blend.blend.whole() if whole else blend.blend
+            kept = blend if plain is blend.blend else replace(blend, blend=plain)
+            return (
+                self if trees and kept is blend else replace(self, blend=kept if trees else plain)
+            )
+        plain = blend.whole() if whole else blend
+        return self if plain is blend else replace(self, blend=plain)
 
 
 def material(snapshot: Snapshot, scenario: Scenario) -> Material:

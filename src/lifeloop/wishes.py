@@ -34,6 +34,11 @@ class Wishes:
     where: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ranked: bool = True
 
+    @property
+    def narrow(self) -> bool:
+        """Whether few items of the catalogue may be meant."""
+        return self.only is not None or bool(self.where)
+
 
 ANYTHING = Wishes()
 

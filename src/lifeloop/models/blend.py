@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from lifeloop.contracts import Double, FittedRetriever, Retriever, TrainData
-from lifeloop.errors import InputError
+from lifeloop.errors import InputError, MissingExtra
 from lifeloop.models.blended import FittedBlend, Rule, cold_weights, filled
 from lifeloop.models.climb import Judge, climb
 from lifeloop.models.context import lifts, with_powers
 from lifeloop.models.fresh import Unseen, fresh_items, fresh_weights, learn_unseen
 from lifeloop.models.holdout import Holdout, Horizon, hold_out
+from lifeloop.models.retrieve.content import FittedContent
 from lifeloop.models.settings import settings_of
 from lifeloop.models.situated import learn_powers
 from lifeloop.models.tune import Tuning, tuned
@@ -246,7 +247,8 @@ class Blend:
         for p, chosen in enumerate(learned.half_lives):
             if chosen is not None:
                 final[p] = final[p].at(chosen[0])  # type: ignore[attr-defined]
-        blend = self.of(data, final, learned)
+        final, told = _indexed(final, rng=rng.spawn(1)[0])
+        blend = self.of(data, final, replace(learned, notes=(*learned.notes, *told)))
         if not learned.powers:
             return blend
         return replace(blend, context=with_powers(lifts(data), learned.powers))
@@ -306,6 +308,30 @@ class Learned:
     fitted: tuple[tuple[FittedRetriever, ...], ...]  # per cut [P]; empty: too little to learn from
     powers: Mapping[str, float] = field(default_factory=dict)  # of fields of a situation
     unseen: Unseen | None = None  # what content and the map weigh for new items
+
+
+def _indexed(
+    parts: list[FittedRetriever], *, rng: np.random.Generator
+) -> tuple[list[FittedRetriever], tuple[str, ...]]:
+    """Return the parts with an index where there are many vectors, and what is to be said of it."""
+    made, notes = list(parts), []
+    for p, part in enumerate(parts):
+        if not isinstance(part, FittedContent):
+            continue
+        try:
+            made[p] = indexed = part.indexed(rng=rng)
+        except MissingExtra:
+            notes.append(
+                f"{part.name}: all {len(part.content):,} vectors are read for every request; "
+                "pip install 'lifeloop[ann]' and train again for an index"
+            )
+            continue
+        if indexed.near is not None:
+            notes.append(
+                f"{part.name}: an index of {len(part.content):,} vectors, which found "
+                f"{indexed.near.recall:.3f} of the exact 100 nearest"
+            )
+    return made, tuple(notes)
 
 
 def _asked(wanted: Horizon, used: Horizon) -> str:

@@ -10,7 +10,7 @@ amounts.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self, cast
 
 import numpy as np
@@ -83,6 +83,12 @@ class FittedBlend:
     def contributions(self, queries: Queries, b: int, item_ix: int) -> Double:
         """Return one amount per history event of query b, plus the bias last."""
         return self.scored(part_of(queries, b, b + 1)).contributions(0, item_ix)
+
+    def whole(self) -> Self:
+        """Return the same without indexes: every part speaks of every item that it can score."""
+        parts = tuple(p.whole() if isinstance(p, FittedContent) else p for p in self.parts)
+        same = all(a is b for a, b in zip(parts, self.parts, strict=True))
+        return self if same else replace(self, parts=parts)
 
     def part(self, name: str) -> FittedRetriever | None:
         """Return the fitted part of that name, None where the blend has none."""

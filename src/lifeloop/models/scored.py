@@ -46,6 +46,15 @@ class Said(NamedTuple):
         place = np.minimum(np.searchsorted(self.item_ix, item_ix), len(self.item_ix) - 1)
         return np.where(self.item_ix[place] == item_ix, self.score[place] * unit, 0.0)
 
+    def tells(self, item_ix: Int) -> Bool:
+        """Return [n], True for the items that this was said of."""
+        if self.item_ix is None:
+            return np.ones(len(item_ix), np.bool_)
+        if not len(self.item_ix):
+            return np.zeros(len(item_ix), np.bool_)
+        place = np.minimum(np.searchsorted(self.item_ix, item_ix), len(self.item_ix) - 1)
+        return np.asarray(self.item_ix[place] == item_ix)
+
 
 Part = FittedRetriever | AskedFor | FittedContext
 
@@ -101,7 +110,8 @@ class Scored:
                 continue
             own = traces_of(part, self.queries, b, item_ix)  # [m, n+1]
             if self.linear:
-                unit = np.where(fresh, said.unit_fresh, said.unit)
+                # of an item that an index left out the part said nothing, whatever it could say
+                unit = np.where(fresh, said.unit_fresh, said.unit) * said.tells(item_ix)
                 amounts[p] = own * unit[:, None]
             else:
                 amounts[p] = _shared(own, said.term(item_ix, self.is_fresh))
@@ -139,7 +149,7 @@ def answer(
                 told.append(None)
                 continue
             item_ix, score = _ranks(part, queries, b) if not linear else _row(part, queries, b)
-            spread = rms(score, n_items) if linear else 1.0
+            spread = _spread(part, queries, b, score, n_items) if linear else 1.0
             said = Said(item_ix, score, weight / spread, weight_fresh / spread)
             told.append(said)
             known = _add(said, total[b], known, is_fresh=is_fresh, new=new)
@@ -181,6 +191,15 @@ def rms(scores: Float, n_items: int) -> float:
     # pairwise float32 sums: as exact as needed here, and half the time of float64
     size = float(np.sqrt(float(np.square(scores).sum()) / max(1, n_items)))
     return size if size > 0 else 1.0
+
+
+def _spread(part: FittedRetriever, queries: Queries, b: int, score: Float, n_items: int) -> float:
+    """Return the root mean square of a part's scores; of all, also where it told the best only."""
+    whole = getattr(part, "spread", None)
+    told = None if whole is None else whole(queries, b)
+    if told is None:
+        return rms(score, n_items)
+    return float(told) if told > 0 else 1.0
 
 
 def named(found: Candidates, queries: Queries) -> Candidates:

@@ -35,6 +35,9 @@ class AskedFor:
         words = words / max(float(np.linalg.norm(words)), 1e-12)
         if not len(self.content.content):
             return nothing
+        if self.content.near is not None:
+            item_ix, inner = self.content.closest(words.astype(np.float32))
+            return item_ix, np.maximum(inner, 0.0)
         near = np.einsum("cd,d->c", self.content.content, words.astype(np.float32))
         near = np.maximum(near, 0.0)  # what is unlike the words loses nothing by it
         if self.content.with_vector is None:

@@ -13,6 +13,7 @@ from lifeloop.models import arrays as ar
 from lifeloop.models.data import part_of
 from lifeloop.models.retrieve.fold import fold, weight_unit
 from lifeloop.models.retrieve.masked import NOTHING, block_sizes, shared_length
+from lifeloop.models.retrieve.near import FROM, Index, index, opened
 from lifeloop.models.retrieve.topk import retrieve
 
 Similarity = Literal["cosine", "euclidean"]
@@ -85,8 +86,10 @@ class FittedContent:
     stated: float
     half_life_events: float | None
     blocks: tuple[int, ...] = ()  # widths of the modalities; (): one
+    near: Index | None = None  # of a large catalogue; None: every vector is read
     with_vector: Int | None = field(init=False)  # items that have one; None: all
     _sizes: Double | None = field(init=False, repr=False)  # [c, M] of the blocks
+    _sharing: tuple[Long, Int] | None = field(init=False, repr=False)  # [c+1], items of each vector
 
     def __post_init__(self) -> None:
         """Note once which items have a vector."""
@@ -96,6 +99,8 @@ class FittedContent:
         )
         sizes = block_sizes(self.content, self.blocks) if self.blocks else None
         object.__setattr__(self, "_sizes", sizes)
+        sharing = None if self.near is None else _items_of(self.content_ix, len(self.content))
+        object.__setattr__(self, "_sharing", sharing)
 
     @property
     def n_items(self) -> int:
@@ -105,6 +110,41 @@ class FittedContent:
     def at(self, half_life_events: float | None) -> Self:
         """Return the same model with another half-life of the history."""
         return replace(self, half_life_events=half_life_events)
+
+    def indexed(self, *, rng: np.random.Generator, least: int = FROM) -> Self:
+        """Return the same with an index, where the vectors are many and compared by cosine.
+
+        It then speaks of the ``near.NEAREST`` vectors nearest to a profile and of no others.
+        Raises ``MissingExtra`` where one is needed and FAISS is not installed.
+        """
+        if len(self.content) < least or self.similarity != "cosine" or self.blocks:
+            return self
+        known = self.content_ix[self.content_ix >= 0]
+        n_sharing = np.bincount(known, minlength=len(self.content))
+        return replace(self, near=index(self.content, n_sharing, n_items=self.n_items, rng=rng))
+
+    def whole(self) -> Self:
+        """Return the same without the index: it speaks of every item that has a vector."""
+        return self if self.near is None else replace(self, near=None)
+
+    def spread(self, queries: Queries, b: int) -> float | None:
+        """Return the root mean square of the scores of all items, where ``row`` has not all."""
+        if self.near is None:
+            return None
+        direction = self._direction(queries, b)
+        return None if direction is None else self.near.rms(direction)
+
+    def closest(self, direction: Float) -> tuple[Int, Float]:
+        """Return the items [m] whose vectors the index finds nearest, ascending, and ⟨p, v⟩ [m]."""
+        if self.near is None or self._sharing is None:
+            raise InputError("there is no index of the vectors", hint="see indexed()")
+        rows, inner = self.near.nearest(direction)
+        start, item = self._sharing
+        n = start[rows + 1] - start[rows]  # [m]
+        first = np.concatenate([[0], np.cumsum(n)[:-1]]) if len(n) else n
+        item_ix = item[np.repeat(start[rows] - first, n) + np.arange(int(n.sum()))]
+        order = np.argsort(item_ix)
+        return item_ix[order], np.repeat(inner, n)[order]
 
     def vectors(self, item_ix: Int) -> tuple[Float, Bool]:
         """Return the vectors [m, d] of items and a mask [m], False where there is none."""
@@ -127,20 +167,21 @@ class FittedContent:
         nothing = np.empty(0, np.int32), np.empty(0, np.float32)
         if not len(self.content):
             return nothing
-        profile, weight, _ = self._profile(queries, b)
-        if not len(weight):
-            return nothing
         if self.similarity == "cosine":
-            whole_profile = np.einsum("h,hd->d", weight, profile)
-            norm = np.linalg.norm(whole_profile)
-            if norm < SILENT:
+            pointing = self._direction(queries, b)
+            if pointing is None:
                 return nothing
-            direction = (whole_profile / norm).astype(np.float32)
+            direction = pointing.astype(np.float32)
+            if self.near is not None:
+                return self.closest(direction)
             # einsum and not BLAS: one answer whatever the threads, and no waiting for them
             by_content = np.einsum("cd,d->c", self.content, direction)
             if self._sizes is not None:
                 return self._by_what_both_have(by_content, direction)
         else:
+            profile, weight, _ = self._profile(queries, b)
+            if not len(weight):
+                return nothing
             near = 1.0 / (1.0 + _distances(profile, self.content))  # [h, c]
             by_content = ((weight / weight.sum()) @ near).astype(np.float32)
         if self.with_vector is None:
@@ -195,6 +236,7 @@ class FittedContent:
             "stated": ar.number(self.stated),
             "half_life_events": ar.number(self.half_life_events),
             "blocks": np.array(self.blocks, dtype=np.int64),
+            **({} if self.near is None else self.near.arrays()),
         }
 
     @classmethod
@@ -209,6 +251,7 @@ class FittedContent:
             stated=ar.read_number(arrays, "stated"),
             half_life_events=ar.read_optional(arrays, "half_life_events"),
             blocks=tuple(int(width) for width in arrays.get("blocks", ())),
+            near=opened(arrays),
         )
 
     def _by_what_both_have(self, inner: Float, direction: Float) -> tuple[Int | None, Float]:
@@ -222,6 +265,15 @@ class FittedContent:
             return None, cosine[self.content_ix]
         item_ix = np.flatnonzero(known).astype(np.int32)
         return item_ix, cosine[self.content_ix[item_ix]]
+
+    def _direction(self, queries: Queries, b: int) -> Double | None:
+        """Return the unit profile [d] of query b, None where it says nothing."""
+        profile, weight, _ = self._profile(queries, b)
+        if not len(weight):
+            return None
+        whole = np.einsum("h,hd->d", weight, profile)
+        norm = np.linalg.norm(whole)
+        return None if norm < SILENT else np.asarray(whole / norm)
 
     def _profile(self, queries: Queries, b: int) -> tuple[Double, Double, Long]:
         """Return vectors [h, d], weights [h] and events of query b [h] (-1: what was written)."""
@@ -251,6 +303,13 @@ class FittedContent:
             weight = np.concatenate([weight, [self.stated]])
             event = np.concatenate([event, [-1]])
         return vectors, weight, event
+
+
+def _items_of(content_ix: Int, n: int) -> tuple[Long, Int]:
+    """Return (start [n+1], items): row r is shared by the items start[r] to start[r+1]."""
+    order = np.argsort(content_ix, kind="stable")
+    start = np.searchsorted(content_ix[order], np.arange(n + 1))
+    return start.astype(np.int64), order.astype(np.int32)
 
 
 def _distances(left: Double, right: Float) -> Double:
