@@ -72,7 +72,7 @@ bench-accuracy: $(VENV)/.demo $(VENV)/.extras ## ours and other libraries throug
 
 chaos: $(VENV)/.dev $(VENV)/.extras ## a hundred kills of what writes, workers and databases killed under load, 100,000 malformed bodies
 	LIFELOOP_CHAOS_ROUNDS=100 $(BIN)/python -m pytest -q --timeout=900 -m "extras or not extras" \
-	  tests/store/test_lake_crash.py tests/store/test_postgres_kills.py tests/store/test_power_loss.py
+	  tests/store/test_lake_crash.py tests/store/test_postgres_kills.py tests/store/test_power_loss.py tests/store/test_damage.py
 	LIFELOOP_CHAOS_S=20 $(BIN)/python -m pytest -q -rP -m extras tests/serve/test_serve_processes.py
 	LIFELOOP_FUZZ=100000 $(BIN)/python -m pytest -q tests/serve/test_serve_hostile.py --timeout=3000
 

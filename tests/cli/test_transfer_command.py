@@ -38,6 +38,13 @@ def test_a_store_is_moved_and_a_second_time_is_nothing(shop: Path) -> None:
     assert "1 rows in quarantine" in run(two, "quarantine", "list")
 
 
+def test_a_place_that_cannot_be_written_to_is_told(shop: Path) -> None:
+    for command in (["export", "--all"], ["backup"]):
+        result = CliRunner().invoke(app, [*command, str(shop / "no" / "x.zip"), "-C", str(shop)])
+        assert result.exit_code == 1
+        assert "cannot be written" in " ".join(result.output.split())
+
+
 def test_a_person_or_everything_is_named_never_both(shop: Path) -> None:
     for words in ([], ["a", "--all", "x.zip"], ["--all", "x.zip", "--into", "y"]):
         assert "--all FILE" in run(shop, "export", *words, ok=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 from uuid import uuid4
 
-from lifeloop.errors import StoreFull
+from lifeloop.errors import StoreError, StoreFull
 
 _NO_SPACE = (27, 28, 122)  # EFBIG, ENOSPC, EDQUOT
 
@@ -20,8 +20,9 @@ def whole_file(path: Path, what: str) -> Iterator[IO[bytes]]:
 
     Raises
     ------
-    StoreFull
-        If the disk is full; ``path`` is then as it was before. ``what`` names it in the message.
+    StoreError
+        If it cannot be written (``StoreFull``: the disk is full); ``path`` is then as it was
+        before. ``what`` names it in the message.
     """
     _swept(path)
     draft = None
@@ -40,7 +41,11 @@ def whole_file(path: Path, what: str) -> Iterator[IO[bytes]]:
                 got=str(path),
                 hint="free space, or name another place",
             ) from error
-        raise
+        raise StoreError(
+            f"the {what} cannot be written ({error}); none was made",
+            got=str(path),
+            hint="name a file in a folder that is there and may be written to",
+        ) from error
     finally:
         if draft is not None:
             draft.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from lifeloop.store.migrate import newest_version, version_of
 from lifeloop.store.tables import metadata
 
 _SHOWN = 5
+_NOT_ALLOWED = "42501"
 _REBUILD = "lifeloop restore the newest sound backup into a new folder or database"
 
 
@@ -98,13 +99,33 @@ def _of_postgres(con: sa.Connection, *, quick: bool) -> list[str]:
                 con.exec_driver_sql(f'SELECT sum(length(t::text)) FROM "{table.name}" t').scalar()
         except sa.exc.DBAPIError as error:
             faults.append(f"{table.name} cannot be read: {str(error.orig).strip()}")
-    there = con.exec_driver_sql("SELECT 1 FROM pg_extension WHERE extname = 'amcheck'").first()
-    for name in _index_names(con) if there else ():
+    place = con.exec_driver_sql(
+        "SELECT quote_ident(n.nspname) FROM pg_extension e "
+        "JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'amcheck'"
+    ).scalar()  # most often another schema than the one of this store
+    return faults if place is None else faults + _by_amcheck(con, str(place))
+
+
+def _by_amcheck(con: sa.Connection, place: str) -> list[str]:
+    """Check every B-tree against its table, and the tuples of every table (PostgreSQL 14 on)."""
+    asked = [
+        (f"the index {name}", f"SELECT NULL FROM {place}.bt_index_check(%s::regclass, true)", name)
+        for name in _index_names(con)
+    ]
+    if con.exec_driver_sql("SELECT 1 FROM pg_proc WHERE proname = 'verify_heapam'").first():
+        shown = "SELECT format('block %%s: %%s', blkno, msg)"
+        sql = f"{shown} FROM {place}.verify_heapam(%s::regclass) LIMIT 3"
+        asked += [(f"the table {t.name}", sql, t.name) for t in metadata.sorted_tables]
+    faults = []
+    for what, sql, name in asked:
         try:
             with con.begin_nested():
-                con.exec_driver_sql("SELECT bt_index_check(%s::regclass, true)", (f'"{name}"',))
+                told = con.exec_driver_sql(sql, (f'"{name}"',)).scalars().all()
+            faults += [f"{what}, {text}" for text in told if text]
         except sa.exc.DBAPIError as error:
-            faults.append(f"the index {name}: {str(error.orig).strip()}")
+            if getattr(error.orig, "sqlstate", None) == _NOT_ALLOWED:
+                return faults
+            faults.append(f"{what}: {str(error.orig).strip()}")
     return faults
 
 
