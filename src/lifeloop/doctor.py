@@ -69,6 +69,8 @@ def _guarded(name: str, check: Callable[[], list[Finding]]) -> list[Finding]:
     except LifeloopError as error:
         told = f"could not be looked at: {getattr(error, 'what', error)}"
         return [Finding(name, "failure", told, next=getattr(error, "hint", None))]
+    except Exception as error:  # what lies in a damaged database may be anything
+        return [Finding(name, "failure", f"could not be looked at: {error!r}")]
 
 
 def _file_of(url: str) -> Path | None:

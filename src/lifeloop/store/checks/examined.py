@@ -7,6 +7,7 @@ from lifeloop.contracts import Finding
 from lifeloop.errors import LifeloopError
 from lifeloop.store.backend import Backend
 from lifeloop.store.checks import database, moments, orphans, plans, sequence, waiting
+from lifeloop.store.checks.contents import contents
 
 Check = Callable[[Backend], Iterator[Finding]]
 
@@ -30,6 +31,8 @@ def examined(backend: Backend, *, now_us: int, quick: bool) -> list[Finding]:
         "quarantine": partial(waiting.quarantined, now_us=now_us),
         "key": waiting.key,
     }
+    if not quick:
+        checks["contents"] = contents
     for name, check in checks.items():
         found += _tried(name, check, backend)
     return found
@@ -44,4 +47,11 @@ def _tried(name: str, check: Check, backend: Backend) -> Iterator[Finding]:
             "failure",
             f"could not be looked at: {getattr(error, 'what', error)}",
             next=getattr(error, "hint", None) or "see the other findings first",
+        )
+    except Exception as error:  # what lies in a damaged database may be anything
+        yield Finding(
+            name,
+            "failure",
+            f"could not be looked at: {error!r}",
+            next="see the other findings first; what is stored is most likely damaged",
         )
