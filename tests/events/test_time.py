@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lifeloop.errors import InputError
@@ -127,6 +127,8 @@ def test_epochs_less_than_a_minute_apart_keep_their_order() -> None:
         assert times.to_list() == [s * 1_000_000 for s in seconds]
 
 
+@example(datetime(2100, 4, 1), "Europe/Berlin")  # noqa: DTZ001
+@example(datetime(2100, 7, 1), "America/New_York")  # noqa: DTZ001
 @given(
     st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(2100, 12, 30)),  # noqa: DTZ001
     st.sampled_from(["UTC", "Europe/Berlin", "America/Sao_Paulo", "Pacific/Apia", SHANGHAI]),

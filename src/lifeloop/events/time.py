@@ -352,12 +352,17 @@ def _of_numbers(values: pl.Series, zone: ZoneInfo) -> pl.Series:
     return pl.select(pl.when(dates).then(named).otherwise(us)).to_series()
 
 
+FAR_YEAR = 2100
+
+
 def _localised(naive: pl.Series, zone: ZoneInfo) -> pl.Series:
     if zone.key == "UTC":
         return naive.to_physical()
     us = naive.dt.replace_time_zone(zone.key, ambiguous="earliest", non_existent="null")
-    gaps = naive.is_not_null() & us.is_null()
-    found = us.to_physical()
+    # Polars knows the changes of a zone up to 2099 only; zoneinfo goes on by the zone's rule
+    far = (naive.dt.year() >= FAR_YEAR).fill_null(False)
+    gaps = naive.is_not_null() & (us.is_null() | far)
+    found = _only(us.to_physical(), ~far)
     if not gaps.any():
         return found
     return _first(found, _one_by_one(_only(naive, gaps), zone, None)[0])

@@ -30,6 +30,9 @@ RESERVED = frozenset(
 )
 """Names that every table needs for itself."""
 
+NAMES_ONE = frozenset({"t_us", "event_id", "seq"})
+"""Columns of events that tell single events apart: no segments of users."""
+
 CURRENCY = "_currency"
 """Where the currency of an event is found when users are split by it."""
 
@@ -111,7 +114,8 @@ def segmented(
             allowed=", ".join(sorted(known - RESERVED)),
         )
     frame = log.frame
-    if taken := sorted(RESERVED & set(by)):
+    alone = {"user_id"} | (NAMES_ONE - user_columns)
+    if taken := sorted((RESERVED & set(by)) | (alone & set(_plain(by)))):
         raise InputError(f"by cannot split by {taken}", got=taken, hint="an attribute of users")
     for label, name in zip(by, _plain(by), strict=True):
         values = []
