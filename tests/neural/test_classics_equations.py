@@ -122,7 +122,7 @@ def test_the_rating_network_learns_ratings_where_there_are_some() -> None:
     from lifeloop.models.neural.rating_network import RatingNetwork
 
     data = _rated()
-    made = RatingNetwork(first=16, second=8, people=32, each=4, steps=200, rate=1e-2)
+    made = RatingNetwork(first=16, second=8, people=32, each=4, steps=400, rate=1e-2)
     found = made.fit(data, rng=np.random.default_rng(1))
     scores = found.score(queries([[0, 2, 4], [1, 3, 5]], as_of_us=data.as_of_us))
     assert scores[0, ::2].mean() > scores[0, 1::2].mean() + 2

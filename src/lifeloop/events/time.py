@@ -352,7 +352,7 @@ def _of_numbers(values: pl.Series, zone: ZoneInfo) -> pl.Series:
     return pl.select(pl.when(dates).then(named).otherwise(us)).to_series()
 
 
-FAR_YEAR = 2100
+FAR_YEAR, LAST_YEAR = 2100, 2101  # the last moments of 2100 are in 2101 somewhere
 
 
 def _localised(naive: pl.Series, zone: ZoneInfo) -> pl.Series:
@@ -360,7 +360,7 @@ def _localised(naive: pl.Series, zone: ZoneInfo) -> pl.Series:
         return naive.to_physical()
     us = naive.dt.replace_time_zone(zone.key, ambiguous="earliest", non_existent="null")
     # Polars knows the changes of a zone up to 2099 only; zoneinfo goes on by the zone's rule
-    far = (naive.dt.year() >= FAR_YEAR).fill_null(False)
+    far = naive.dt.year().is_between(FAR_YEAR, LAST_YEAR).fill_null(False)
     gaps = naive.is_not_null() & (us.is_null() | far)
     found = _only(us.to_physical(), ~far)
     if not gaps.any():
