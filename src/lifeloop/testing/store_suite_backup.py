@@ -96,7 +96,7 @@ class BackupContract:
         live(store, random.Random(1), n=300)
         store.backup(tmp_path / "b.zip")
         data = (tmp_path / "b.zip").read_bytes()
-        copy = open_store(new_url())
+        copy = open_store(new_url(), keys=tmp_path)
         middle = len(data) // 2
         flipped = data[:middle] + bytes([data[middle] ^ 255]) + data[middle + 1 :]
         for broken in (data[:-20], data[: len(data) // 3], b"", flipped):

@@ -5,6 +5,7 @@ Subclass ``ChangesContract`` as ``StoreContract``, with a fixture ``store_url``.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -39,9 +40,9 @@ class ChangesContract:
     """What every store promises of ``changes`` and ``events_of``. Needs ``store_url``."""
 
     @pytest.fixture
-    def store(self, store_url: str) -> Iterator[SqlStore]:
+    def store(self, store_url: str, tmp_path: Path) -> Iterator[SqlStore]:
         """An empty, open store."""
-        store = open_store(store_url)
+        store = open_store(store_url, keys=tmp_path)
         yield store
         store.close()
 
