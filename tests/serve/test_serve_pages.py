@@ -21,6 +21,8 @@ from lifeloop.testing.running import Running, running
 
 pytestmark = pytest.mark.extras
 
+LOG = "serve.log"
+"""What the service says of failures, told with what a page said."""
 SETTINGS = """name = "town"
 extends = "ecommerce"
 [models]
@@ -135,7 +137,7 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
                     loop.record({"user_id": user_id, "type": kind, "item_id": row.item_id, **shown})
         password = signin.create_account(loop.store.kept, "ann", at_us=1)
         person, item = str(buyers[0]), str(made.items["item_id"][0])
-    with running(folder, options=("--log-level", "error")) as server:
+    with running(folder, options=("--log-level", "error"), log=folder / LOG) as server:
         yield Town(folder, server, password, person, item)
 
 
@@ -187,7 +189,7 @@ def tab_of(town: Town, chromium: Any, session: Any, **given: Any) -> Iterator[Ta
     )
     yield tab
     context.close()
-    assert tab.faults == []
+    assert tab.faults == [], (town.folder / LOG).read_text("utf-8")[-4000:]
 
 
 @pytest.fixture
