@@ -59,7 +59,9 @@ def test_p_alive_puts_at_risk_below_a_half_and_lets_go_above_six_tenths() -> Non
 
 def test_an_unknown_number_changes_nothing() -> None:
     predictions = p_alive([0.4, None, 0.55])
-    assert shown(predictions, date(2024, 2, 15))["stage"] == "at_risk"
+    unknown = shown(predictions, date(2024, 2, 15))
+    assert unknown["stage"] == "at_risk"
+    assert unknown["rule"] == "p_alive: 0.4 below 0.5, until above 0.6", "the number that holds"
     assert shown(predictions, date(2024, 3, 15))["stage"] == "at_risk"
     assert shown(p_alive([None, 0.55]), date(2024, 2, 15))["stage"] == "conversion"
 

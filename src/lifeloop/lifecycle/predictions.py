@@ -33,7 +33,8 @@ def predicted(predictions: IntoFrame) -> pl.DataFrame:
     Returns
     -------
     polars.DataFrame
-        user_id, day, value_high (bool), p_low (bool), p_alive (null where not known).
+        user_id, day, value_high (bool), p_low (bool), p_alive (the newest known: an unknown one
+        changes nothing; null before the first).
 
     Raises
     ------
@@ -68,7 +69,9 @@ def predicted(predictions: IntoFrame) -> pl.DataFrame:
     high = (value >= pl.col("_enter")) & (value > 0)
     stays_high = (value >= pl.col("_leave")) & (value > 0)
     return table.with_columns(
-        value_high=_held(high, stays_high), p_low=_held(p < P_ENTER, p <= P_LEAVE)
+        value_high=_held(high, stays_high),
+        p_low=_held(p < P_ENTER, p <= P_LEAVE),
+        p_alive=p.forward_fill().over("user_id", order_by="day"),
     ).select("user_id", "day", *COLUMNS)
 
 
