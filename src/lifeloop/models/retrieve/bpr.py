@@ -117,7 +117,7 @@ class FittedBpr:
         """Return [B, I]; -inf for items nobody used and for people without covered items."""
         scores = np.full((len(queries), self.n_items), -np.inf, dtype=np.float32)
         for b in range(len(queries)):
-            own, amount, _ = self._solved(queries, b)
+            own, amount, _ = self._solved(part_of(queries, b, b + 1))
             if len(own):
                 x = np.einsum("h,hd->d", amount, own)
                 scores[b, self.covered] = np.einsum("nd,d->n", self.vectors, x.astype(np.float32))
@@ -135,7 +135,7 @@ class FittedBpr:
         """Return the contributions [m, n+1] to m items at once."""
         one = part_of(queries, b, b + 1)
         amounts = np.zeros((len(item_ix), len(one.item_ix) + 1))
-        own, amount, event = self._solved(one, 0)
+        own, amount, event = self._solved(one)
         scored = np.flatnonzero(self.place[item_ix] >= 0)
         if len(own) and len(scored):
             target = self.vectors[self.place[item_ix[scored]]].astype(np.float64)  # [m, d]
@@ -168,15 +168,15 @@ class FittedBpr:
             half_life_events=ar.read_optional(arrays, "half_life_events"),
         )
 
-    def _solved(self, queries: Queries, b: int) -> tuple[Double, Double, Long]:
+    def _solved(self, one: Queries) -> tuple[Double, Double, Long]:
         """Return y_h − ȳ [h, d], c_h / λ [h] and the credited events [h]."""
         folded = fold(
-            queries,
+            one,
             n_items=self.n_items,
             weight_unit=self.weight_unit,
             half_life_events=self.half_life_events,
         )
-        item, weight, event = folded.row(b)
+        item, weight, event = folded.row(0)
         inside = self.place[item] >= 0
         item, weight, event = item[inside], weight[inside], event[inside]
         own = self.vectors[self.place[item]].astype(np.float64)  # [h, d]

@@ -102,7 +102,7 @@ class FittedUserKNN:
         """Return [B, I]; -inf for items that none of the nearest used."""
         scores = np.full((len(queries), self.n_items), -np.inf, dtype=np.float32)
         for b in range(len(queries)):
-            near = self._near(queries, b)
+            near = self._near(part_of(queries, b, b + 1))
             if near is not None:
                 people, cosine, _, _ = near
                 rows = self._people[people]
@@ -122,7 +122,7 @@ class FittedUserKNN:
         """Return the contributions [m, n+1] to m items at once."""
         one = part_of(queries, b, b + 1)
         amounts = np.zeros((len(item_ix), len(one.item_ix) + 1))
-        near = self._near(one, 0)
+        near = self._near(one)
         if near is None:
             return amounts
         people, _, direction, event = near
@@ -165,18 +165,18 @@ class FittedUserKNN:
         shape = (len(self.indptr) - 1, self.n_items)
         return sparse.csr_array((self.share, self.item_ix, self.indptr), shape=shape)
 
-    def _folded(self, one: Queries, b: int = 0) -> tuple[Int, Double, Long]:
+    def _folded(self, one: Queries) -> tuple[Int, Double, Long]:
         folded = fold(
             one,
             n_items=self.n_items,
             weight_unit=self.weight_unit,
             half_life_events=self.half_life_events,
         )
-        return folded.row(b)
+        return folded.row(0)
 
-    def _near(self, queries: Queries, b: int) -> tuple[Long, Float, Double, Long] | None:
+    def _near(self, one: Queries) -> tuple[Long, Float, Double, Long] | None:
         """Return the nearest people, their cosines, w / ‖w‖ [h] and the credited events [h]."""
-        item, weight, event = self._folded(queries, b)
+        item, weight, event = self._folded(one)
         if not len(item) or len(self.indptr) < 2:
             return None
         direction = weight * self.rarity[item]

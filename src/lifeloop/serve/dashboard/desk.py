@@ -65,9 +65,10 @@ class Reading:
                 return kept
             own = self.locks.setdefault(key, threading.Lock())
         with own:
-            if key in self.made:
-                found: T = self.made[key]
-                return found
+            with self.lock:
+                if key in self.made:
+                    found: T = self.made[key]
+                    return found
             value = make(self.source)
             with self.lock:
                 self.made[key] = value
@@ -216,9 +217,10 @@ class Desk:
 
     def made(self, key: Key, make: Callable[[Source], T]) -> T:
         """Return something computed from the present reading, once per reading."""
-        self._makers[key] = make
-        while len(self._makers) > 4 * _TABLES_KEPT:
-            self._makers.pop(next(iter(self._makers)))
+        with self._lock:
+            self._makers[key] = make
+            while len(self._makers) > 4 * _TABLES_KEPT:
+                self._makers.pop(next(iter(self._makers)))
         return self.reading().get(key, make)
 
     def table(self, name: str, **asked: Any) -> Table:
