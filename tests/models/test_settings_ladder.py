@@ -1,9 +1,10 @@
 """Settings are climbed on the slice: no step that does not gain, no fit for nothing."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
+import pytest
 
 from lifeloop.contracts import FittedRetriever, Retriever, TrainData
 from lifeloop.models.climb import climb
@@ -52,3 +53,42 @@ def test_stays_where_equal_is_no_gain() -> None:
     assert part in part.ladder()
     found, fits = climbed(0.2, (0.1, 0.2, 0.15))
     assert (found, len(fits)) == (0.2, 3)
+
+
+@dataclass(frozen=True)
+class Solved:
+    """A part whose cost grows with its items; says how many each fit covered."""
+
+    ridge: float = 1.0
+    n_items: int = 5_000
+    fits: list[tuple[float, int]] = field(default_factory=list, compare=False)
+    name: str = "solved"
+
+    def ladder(self) -> "tuple[Solved, ...]":
+        return tuple(replace(self, ridge=r) for r in (1.0, 2.0, 3.0))
+
+    def fit(self, data: TrainData, *, rng: np.random.Generator) -> Any:
+        self.fits.append((self.ridge, self.n_items))
+        return self
+
+
+@pytest.mark.parametrize(
+    ("catalogue", "fits"),
+    [
+        (4_000, [(1.0, 5_000), (2.0, 5_000), (3.0, 5_000)]),
+        (90_000, [(1.0, 2_500), (2.0, 2_500), (3.0, 2_500), (2.0, 5_000)]),
+    ],
+)
+def test_large_catalogues_are_climbed_with_fewer_items_and_fitted_whole(
+    catalogue: int, fits: list[tuple[float, int]]
+) -> None:
+    data = type("Data", (), {"n_items": catalogue})()
+    inner = cast(Holdout, type("Slice", (), {"data": data})())
+    part = Solved()
+
+    def judge(fitted: FittedRetriever) -> float:
+        return -abs(cast(Any, fitted).ridge - 2.0)
+
+    found = climb(cast(Retriever, part), inner, judge, rng=np.random.default_rng(0))
+    assert part.fits == fits
+    assert (cast(Any, found.part).ridge, cast(Any, found.fitted).n_items) == (2.0, 5_000)

@@ -17,6 +17,7 @@ from lifeloop.models import (
     to_parts,
     train_data,
 )
+from lifeloop.models.retrieve import mapped as mapped_module
 from lifeloop.models.retrieve.content import Content
 from lifeloop.models.retrieve.itemknn import ItemKNN
 from lifeloop.models.retrieve.mapped import FittedMapped, Mapped
@@ -208,3 +209,26 @@ def test_the_nearest_are_asked_where_no_line_tells_tastes_apart() -> None:
         as_of_us=100,
     )
     assert Mapped(rank=8).fit(data, rng=rng).near > 0
+
+
+def test_a_settled_map_keeps_what_it_chose_and_looks_no_further(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data, taste = world()
+    first = Mapped(rank=8).fit(data, rng=np.random.default_rng(0))
+    settled = Mapped(rank=8).settled(first)
+    assert (settled.ridge, settled.near, settled.gamma) == (first.ridge, first.near, first.gamma)
+    asked = []
+    whole = mapped_module.choose_map
+
+    def noted(*args: object, **kwargs: object) -> object:
+        asked.append((kwargs["ridges"], kwargs["shares"], kwargs["gammas"]))
+        return whole(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(mapped_module, "choose_map", noted)
+    again = settled.fit(data, rng=np.random.default_rng(0))
+    assert asked == [((first.ridge,), (first.near,), (first.gamma,))]
+    assert share_right(again, taste) >= 0.9
+    # with nothing to learn a map from there is nothing to keep
+    silent = replace(data, content_ix=np.full(data.n_items, -1, np.int32))
+    assert Mapped().settled(Mapped().fit(silent, rng=np.random.default_rng(0))) == Mapped()

@@ -7,6 +7,7 @@ import time
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -31,6 +32,7 @@ from lifeloop.evaluate.ranks import Rows, ranked, rows_of
 from lifeloop.evaluate.report import ModelResult, Report
 from lifeloop.evaluate.splits import Split, leave_one_out, time_split
 from lifeloop.models.data import DAY_US, histories, part_of, train_data
+from lifeloop.models.together import AT_ONCE, together
 
 RECALL_K = 20
 BATCH_BYTES = 64_000_000
@@ -232,24 +234,25 @@ def _result(
 def _ranked(
     fitted: FittedRetriever, asked: _Asked, n_items: int, *, k: int
 ) -> tuple[list[Double], Int]:
-    """Score in batches of bounded memory; see ``ranks.ranked``."""
+    """Score in batches of bounded memory, two at a time; see ``ranks.ranked``."""
     n_users = len(asked.user_ids)
-    step = max(1, BATCH_BYTES // (4 * n_items))
-    ranks: list[Double] = []
-    lists = np.full((n_users, k), -1, dtype=np.int32)
-    for start in range(0, n_users, step):
-        stop = min(start + step, n_users)
+    step = max(1, BATCH_BYTES // (4 * n_items) // AT_ONCE)
+
+    def of(start: int, stop: int) -> tuple[list[Double], Int]:
         scores = fitted.score(part_of(asked.queries, start, stop))  # [B, I]
         batch = range(start, stop)
-        found, lists[start:stop] = ranked(
+        return ranked(
             # A copy: a model may answer with its own state (popularity, broadcast).
             np.array(scores, dtype=np.float32),
             targets=[asked.targets.of(u) for u in batch],
             seen=[asked.seen.of(u) for u in batch],
             k=k,
         )
-        ranks += found
-    return ranks, lists
+
+    starts = range(0, n_users, step)
+    found = together([partial(of, start, min(start + step, n_users)) for start in starts])
+    lists = [np.full((0, k), -1, dtype=np.int32), *(each for _, each in found)]
+    return [rank for ranks, _ in found for rank in ranks], np.concatenate(lists)
 
 
 def _per_user(ranks: list[Double], k: int) -> dict[str, Double]:

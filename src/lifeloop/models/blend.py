@@ -5,28 +5,32 @@ half-lives and the weights are chosen per data set and horizon, on a slice of ti
 from the training data; then every part is fitted again on everything.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
 from lifeloop.contracts import Double, FittedRetriever, Retriever, TrainData
 from lifeloop.errors import InputError, MissingExtra
 from lifeloop.models.blended import FittedBlend, Rule, cold_weights, filled
-from lifeloop.models.climb import Judge, climb
+from lifeloop.models.climb import Climbed, Judge, climb
 from lifeloop.models.context import lifts, with_powers
 from lifeloop.models.fresh import Unseen, fresh_items, fresh_weights, learn_unseen
 from lifeloop.models.holdout import Holdout, Horizon, hold_out
 from lifeloop.models.retrieve.content import FittedContent
 from lifeloop.models.settings import settings_of
 from lifeloop.models.situated import learn_powers
+from lifeloop.models.together import together
 from lifeloop.models.tune import Tuning, tuned
 from lifeloop.models.validate import candidate_table, joined, validation_ndcg
 from lifeloop.models.weights import learn_weights, ndcg_at_10
 
 HALF_LIVES: tuple[float | None, ...] = (None, 20.0, 7.0, 3.0, 1.5)
 """Half-lives of the history, in events, that are tried for each part."""
-LEAST_TRIED, LEAST_ASKED, CELLS = 200, 400, 40_000_000
+BEST_OF = 3
+"""Parts that are judged on everybody asked; the others lost on fewer people."""
+LEAST_TRIED, LEAST_ASKED, CELLS = 200, 400, 80_000_000
 """Scores of one part on the whole slice; a large catalogue is validated on fewer people."""
 
 
@@ -46,9 +50,9 @@ class Blend:
     repeats : bool
         Whether items of the history may be recommended, and so count in validation.
     cuts : int
-        Except with ``horizon="last"``: slices at most, until ``max_queries`` people are reached.
+        Except with ``horizon="last"``: slices at most, until there are as many people as are asked.
     max_queries : int
-        People validated on at most; fewer (not under 400) for catalogues above 40,000 items.
+        People validated on at most; fewer (not under 400) for catalogues above 80,000 items.
     tuning : Tuning
         What may be spent on a search for the settings of each part; see ``tune``.
     """
@@ -81,7 +85,7 @@ class Blend:
         to learn from (most people left long ago), each person's last event is held out instead.
         """
         most = self._at_most(data) if most is None else most
-        cuts: list[Holdout] = []
+        cuts, enough = list[Holdout](), min(most, self.max_queries)
         whole = data
         for split_rng in rng.spawn(1 if self.horizon == "last" else self.cuts):
             inner = hold_out(
@@ -99,7 +103,7 @@ class Blend:
             data = inner.data
             # earlier slices steady what the newest says; they do not speak in its place
             few = len(cuts[0].queries) < self.min_queries
-            if few or sum(len(cut.queries) for cut in cuts) >= self.max_queries:
+            if few or sum(len(cut.queries) for cut in cuts) >= enough:
                 break
         if self.horizon != "last" and len(cuts[0].queries) < self.min_queries:
             ended = hold_out(
@@ -136,27 +140,31 @@ class Blend:
         else:
             rngs = rng.spawn(len(names))
             judge = self._judge(some[0])
-            climbed = [
-                tuned(climb(part, cuts[0], judge, rng=r), cuts[0], judge, budget=self.tuning, rng=r)
-                for part, r in zip(self.parts, rngs, strict=True)
-            ]
-            parts = [found.part for found in climbed]
+
+            def climbing(part: Retriever, r: np.random.Generator) -> Climbed:
+                found = climb(part, cuts[0], judge, rng=r)
+                return tuned(found, cuts[0], judge, budget=self.tuning, rng=r)
+
+            climbed = together(
+                [partial(climbing, part, r) for part, r in zip(self.parts, rngs, strict=True)],
+                first=[p for p, part in enumerate(self.parts) if hasattr(part, "ladder")],
+            )
+            parts = [_settled(found.part, found.fitted) for found in climbed]
             notes += [found.told for found in climbed if found.told]
             fitted = [
                 [found.fitted for found in climbed],
-                *(
-                    [part.fit(cut.data, rng=r) for part, r in zip(parts, rngs, strict=True)]
-                    for cut in cuts[1:]
-                ),
+                *(_fitted(parts, cut.data, rngs) for cut in cuts[1:]),
             ]
-            for p in range(len(names)):
-                if hasattr(fitted[0][p], "at"):
-                    tried = [(each[p], cut) for each, cut in zip(fitted, some, strict=True)]
-                    half_life, told = _best_half_life(tried, repeats=self.repeats)
-                    half_lives[p] = (half_life,)
-                    for each in fitted:
-                        each[p] = each[p].at(half_life)  # type: ignore[attr-defined]
-                    notes.append(told)
+            fading = [p for p in range(len(names)) if hasattr(fitted[0][p], "at")]
+            tried = [
+                [(each[p], cut) for each, cut in zip(fitted, some, strict=True)] for p in fading
+            ]
+            suited = together([partial(_best_half_life, t, repeats=self.repeats) for t in tried])
+            for p, (half_life, told) in zip(fading, suited, strict=True):
+                half_lives[p] = (half_life,)
+                for each in fitted:
+                    each[p] = each[p].at(half_life)  # type: ignore[attr-defined]
+                notes.append(told)
             if rule == "linear":
                 table = joined(
                     [
@@ -211,26 +219,32 @@ class Blend:
         Both rank every item here, new ones included, as they do when they are served; the
         weights were learned on candidates only.
         """
-        sizes = [len(cut.queries) for cut in some]
 
-        def value(models: Sequence[FittedRetriever]) -> float:
+        def value(models: Sequence[FittedRetriever], cuts: Sequence[Holdout]) -> float:
             each = [
                 validation_ndcg(model, cut, repeats=self.repeats)
-                for model, cut in zip(models, some, strict=True)
+                for model, cut in zip(models, cuts, strict=True)
             ]
-            return float(np.average(each, weights=sizes))
+            return float(np.average(each, weights=[len(cut.queries) for cut in cuts]))
 
-        blends = [
+        blends: list[FittedRetriever] = [
             self.of(cut.data, parts, learned)
             for cut, parts in zip(learned.cuts, learned.fitted, strict=True)
         ]
-        alone = [value([parts[p] for parts in learned.fitted]) for p in range(len(learned.parts))]
-        whole, best = value(blends), int(np.argmax(alone))
+        each = [[parts[p] for parts in learned.fitted] for p in range(len(learned.parts))]
+        few = [cut.thinned(_tried(cut)) for cut in some]
+        first = together([partial(value, models, few) for models in each])
+        ahead = [int(p) for p in np.argsort(first)[::-1][:BEST_OF]]
+        *found, whole = together(
+            [partial(value, m, some) for m in (*(each[p] for p in ahead), blends)]
+        )
+        alone = dict(zip(ahead, found, strict=True))
+        best = max(ahead, key=lambda p: alone[p])
         name = learned.parts[best].name
         told = f"all items ranked: the blend {whole:.4f}, its best part {name} {alone[best]:.4f}"
         if whole >= alone[best]:
             return replace(learned, notes=(*learned.notes, told))
-        weights = np.zeros(len(alone))
+        weights = np.zeros(len(each))
         weights[best] = 1.0
         return replace(
             learned, weights=weights, notes=(*learned.notes, f"{told}; {name} alone is served")
@@ -240,10 +254,7 @@ class Blend:
         self, data: TrainData, learned: "Learned", *, rng: np.random.Generator
     ) -> FittedBlend:
         """Fit every part on all of the data, with what was learned."""
-        final = [
-            part.fit(data, rng=r)
-            for part, r in zip(learned.parts, rng.spawn(len(self.parts)), strict=True)
-        ]
+        final = _fitted(learned.parts, data, rng.spawn(len(self.parts)))
         for p, chosen in enumerate(learned.half_lives):
             if chosen is not None:
                 final[p] = final[p].at(chosen[0])  # type: ignore[attr-defined]
@@ -280,8 +291,7 @@ class Blend:
 
     def _judge(self, inner: Holdout) -> Judge:
         """Return how good a fitted part is on a slice, with the half-life that suits it."""
-        least = max(LEAST_TRIED, CELLS // 4 // max(1, inner.data.n_items))
-        small = inner.thinned(least)
+        small = inner.thinned(_tried(inner))
 
         def judged(part: FittedRetriever) -> float:
             tried = [part]
@@ -308,6 +318,24 @@ class Learned:
     fitted: tuple[tuple[FittedRetriever, ...], ...]  # per cut [P]; empty: too little to learn from
     powers: Mapping[str, float] = field(default_factory=dict)  # of fields of a situation
     unseen: Unseen | None = None  # what content and the map weigh for new items
+
+
+def _tried(cut: Holdout) -> int:
+    """Return on how many people settings are tried."""
+    return max(LEAST_TRIED, CELLS // 8 // max(1, cut.data.n_items))
+
+
+def _fitted(
+    parts: Sequence[Retriever], data: TrainData, rngs: Sequence[np.random.Generator]
+) -> list[FittedRetriever]:
+    pairs = zip(parts, rngs, strict=True)
+    return together([partial(part.fit, data, rng=rng) for part, rng in pairs])
+
+
+def _settled(part: Retriever, fitted: FittedRetriever) -> Retriever:
+    """Return the part with what its own fit chose, so that no later fit looks for it again."""
+    settled: Callable[[FittedRetriever], Retriever] | None = getattr(part, "settled", None)
+    return part if settled is None else settled(fitted)
 
 
 def _indexed(
@@ -344,10 +372,7 @@ def _best_half_life(
     tried: Sequence[tuple[FittedRetriever, Holdout]], *, repeats: bool
 ) -> tuple[float | None, str]:
     value: dict[float | None, float] = {}
-    cuts = [
-        (part, inner.thinned(max(LEAST_TRIED, CELLS // 4 // max(1, inner.data.n_items))))
-        for part, inner in tried
-    ]
+    cuts = [(part, inner.thinned(_tried(inner))) for part, inner in tried]
     size = [len(cut.queries) for _, cut in cuts]
     for half_life in HALF_LIVES:
         found = [

@@ -1,5 +1,7 @@
 """How the parts of a blend do on the inner validation slice, alone and as candidates together."""
 
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from lifeloop.models.data import part_of
 from lifeloop.models.holdout import Holdout
 from lifeloop.models.retrieve.topk import best
 from lifeloop.models.scored import rms
+from lifeloop.models.together import together
 from lifeloop.models.weights import CandidateTable
 
 CELLS = 20_000_000
@@ -20,9 +23,10 @@ def candidate_table(
     fitted: list[FittedRetriever], inner: Holdout, *, depth: int, repeats: bool
 ) -> CandidateTable:
     """Return the best ``depth`` of every part and the targets, with every part's scores."""
-    rows: list[tuple[Int, Float]] = []
     n_items = inner.data.n_items
-    for start, stop in _blocks(len(inner.queries), n_items * len(fitted)):
+
+    def of(start: int, stop: int) -> list[tuple[Int, Float]]:
+        rows: list[tuple[Int, Float]] = []
         block = part_of(inner.queries, start, stop)
         scores = []
         for part in fitted:
@@ -36,6 +40,10 @@ def candidate_table(
             picked = np.unique(np.concatenate([*lists, inner.targets_of(b)]))
             features = np.stack([own[b - start, picked] for own in scores], axis=1)  # [C, P]
             rows.append((picked, np.where(features > -np.inf, features, 0.0)))
+        return rows
+
+    blocks = _blocks(len(inner.queries), 2 * n_items * len(fitted))
+    rows = list(chain.from_iterable(together([partial(of, *block) for block in blocks])))
     width = max((len(picked) for picked, _ in rows), default=0)
     table = CandidateTable(
         features=np.zeros((len(rows), width, len(fitted)), dtype=np.float32),

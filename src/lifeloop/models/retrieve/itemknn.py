@@ -46,8 +46,11 @@ class ItemKNN:
         values: list[Float] = []
         for lo, hi in _blocks(reach):
             both = items[lo:hi] @ people  # [hi-lo, I] how many used both
-            row = np.repeat(np.arange(lo, hi), np.diff(both.indptr))
-            value = both.data / (root[row] * root[both.indices] + np.float32(self.shrink))
+            row = np.repeat(np.arange(lo, hi, dtype=both.indices.dtype), np.diff(both.indptr))
+            scale = root[both.indices]
+            scale *= np.repeat(root[lo:hi], np.diff(both.indptr))
+            scale += np.float32(self.shrink)
+            value = np.divide(both.data, scale, out=scale)
             value[row == both.indices] = 0.0  # an item is no neighbour of its own
             indptr, picked = neighbour_lists(both.indptr, both.indices, value, k=self.k)
             sizes.append(np.diff(indptr))

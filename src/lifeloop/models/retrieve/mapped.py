@@ -30,8 +30,10 @@ from lifeloop.models import arrays as ar
 from lifeloop.models.data import part_of
 from lifeloop.models.retrieve.fold import fold, weight_unit
 from lifeloop.models.retrieve.mapping import (
+    GAMMAS,
     LEAST_ITEMS,
     MOST_TEXTS,
+    RIDGES,
     SHARES,
     choose_map,
     fit_ridge,
@@ -65,6 +67,8 @@ class Mapped:
         Weight of what the person wrote (q, mapped as a text is) against one item used (1).
     only_with_text : bool
         Say nothing at all where no item has a text.
+    ridge, near, gamma : float or None
+        λ, s and γ; None: the best of a few. ``settled`` keeps what one fit chose.
 
     References
     ----------
@@ -76,7 +80,16 @@ class Mapped:
     n_items: int = 5000
     stated: float = 1.0
     only_with_text: bool = False
+    ridge: float | None = None
+    near: float | None = None
+    gamma: float | None = None
     name: str = "text_map"
+
+    def settled(self, fitted: "FittedMapped") -> "Mapped":
+        """Return the same with the λ, s and γ that ``fitted`` chose, for fits on other events."""
+        if not np.isfinite(fitted.ridge):
+            return self
+        return replace(self, ridge=fitted.ridge, near=fitted.near, gamma=fitted.gamma)
 
     def fit(self, data: TrainData, *, rng: np.random.Generator) -> "FittedMapped":
         """Learn the space, the map and how many uses the text is worth."""
@@ -99,7 +112,16 @@ class Mapped:
             lesson = content[data.content_ix[teach]]  # [t, d]
             target = np.concatenate([own, level], axis=1)[teach]  # [t, r+1]
             shares = SHARES if len(content) <= MOST_TEXTS else SHARES[:1]
-            ridge, near, gamma, residual = choose_map(data, lesson, target, teach, shares, rng=rng)
+            ridge, near, gamma, residual = choose_map(
+                data,
+                lesson,
+                target,
+                teach,
+                ridges=RIDGES if self.ridge is None else (self.ridge,),
+                shares=shares if self.near is None else (self.near,),
+                gammas=GAMMAS if self.gamma is None else (self.gamma,),
+                rng=rng,
+            )
             kappa = kappa_of(residual, uses[teach])
             trust = trust_in(uses[teach], kappa)
             solved = fit_ridge(lesson, target, trust, ridge)

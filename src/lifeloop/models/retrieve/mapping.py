@@ -16,6 +16,7 @@ SHARES = (0.0, 0.3, 0.6)
 NEAREST = 30
 MOST_TEXTS = 20_000
 """With more texts than this the nearest are not looked for (s = 0): it would take minutes."""
+MOST_SPACE = 20_000
 BLOCK = 1000
 FOLDS = 4
 ASKED = 300
@@ -38,11 +39,14 @@ def uses_of(data: TrainData) -> Double:
 
 
 def space_of(data: TrainData, uses: Double, rank: int, *, rng: np.random.Generator) -> Float:
-    """Return Z [I, r]: item by item use, people by use, brought to rank r."""
+    """Return Z [I, r]: item by item use, people by use, brought to rank r.
+
+    Items beyond the ``MOST_SPACE`` most used shape no space; they are served from their text.
+    """
     from scipy.sparse import csr_matrix
     from sklearn.utils.extmath import randomized_svd
 
-    used = np.flatnonzero(uses > 0)
+    used = np.flatnonzero(most_used(uses, MOST_SPACE) & (uses > 0))
     space = np.zeros((data.n_items, rank), dtype=np.float32)
     if len(used) < 2 or data.n_users < 2:
         return space
@@ -50,7 +54,8 @@ def space_of(data: TrainData, uses: Double, rank: int, *, rng: np.random.Generat
     place[used] = np.arange(len(used))
     pair = np.unique(data.user_ix.astype(np.int64) * data.n_items + data.item_ix)
     user, item = pair // data.n_items, pair % data.n_items
-    value = 1.0 / np.sqrt(uses[item])
+    user, item = user[place[item] >= 0], item[place[item] >= 0]
+    value = (1.0 / np.sqrt(uses[item])).astype(np.float32)
     matrix = csr_matrix((value, (user, place[item])), shape=(data.n_users, len(used)))
     k = min(rank, min(matrix.shape) - 1)
     _, size, right = randomized_svd(matrix, k, n_iter=4, random_state=int(rng.integers(2**31)))
@@ -63,8 +68,10 @@ def choose_map(
     text: Double,
     target: Double,
     teach: Long,
-    shares: Sequence[float],
     *,
+    ridges: Sequence[float] = RIDGES,
+    shares: Sequence[float] = SHARES,
+    gammas: Sequence[float] = GAMMAS,
     rng: np.random.Generator,
 ) -> tuple[float, float, float, Double]:
     """Return the best λ, s and γ on items left out, and the squared residuals [t] under them."""
@@ -79,26 +86,26 @@ def choose_map(
     used[place[data.user_ix[mine]], data.item_ix[mine]] = True
     used = used[:, teach]  # [p, t]
     unit = unit_rows(target[:, :-1])
-    settings = [(ridge, share) for ridge in RIDGES for share in shares]
+    settings = [(ridge, share) for ridge in ridges for share in shares]
     errors = np.zeros((len(settings), len(teach)))
-    gain = np.zeros((len(settings), len(GAMMAS)))
+    gain = np.zeros((len(settings), len(gammas)))
     for left in range(FOLDS):
         out, kept = fold_of == left, fold_of != left
         persons = unit_rows(used[:, kept].astype(np.float64) @ unit[kept])  # [p, r]
         sums = _sums(text[kept], target[kept], trust[kept])
         near = np.zeros((int(out.sum()), target.shape[1]))
-        if len(shares) > 1:
+        if max(shares) > 0:
             near = told_by_nearest(text[out], text[kept], target[kept], trust[kept])
-        by_ridge = {ridge: with_one(text[out]) @ _solved(*sums, ridge) for ridge in RIDGES}
+        by_ridge = {ridge: with_one(text[out]) @ _solved(*sums, ridge) for ridge in ridges}
         for n, (ridge, share) in enumerate(settings):
             made = (1.0 - share) * by_ridge[ridge] + share * near
             errors[n, out] = ((target[out] - made)[:, :-1] ** 2).sum(axis=1)
             cosine = persons @ unit_rows(made[:, :-1]).T  # [p, o]
-            for g, gamma in enumerate(GAMMAS):
+            for g, gamma in enumerate(gammas):
                 scale = np.exp(gamma * (made[:, -1] - made[:, -1].mean()))
                 gain[n, g] += _ndcg(cosine * scale, used[:, out])
-    best, best_gamma = divmod(int(np.argmax(gain)), len(GAMMAS))
-    return *settings[best], GAMMAS[best_gamma], errors[best]
+    best, best_gamma = divmod(int(np.argmax(gain)), len(gammas))
+    return *settings[best], gammas[best_gamma], errors[best]
 
 
 def told_by_nearest(asked: Double, text: Double, target: Double, trust: Double) -> Double:
@@ -125,8 +132,9 @@ def _ndcg(score: Double, target: Bool, k: int = 10) -> float:
     score, target = score[asked], target[asked]
     k = min(k, score.shape[1])
     discount = 1.0 / np.log2(np.arange(k) + 2.0)
-    order = np.argsort(-score, axis=1, kind="stable")[:, :k]
-    gain = np.take_along_axis(target, order, axis=1) @ discount
+    top = np.argpartition(-score, k - 1, axis=1)[:, :k]
+    order = np.argsort(-np.take_along_axis(score, top, axis=1), axis=1, kind="stable")
+    gain = np.take_along_axis(np.take_along_axis(target, top, axis=1), order, axis=1) @ discount
     ideal = np.cumsum(discount)[np.minimum(target.sum(axis=1), k) - 1]
     return float((gain / ideal).mean())
 
