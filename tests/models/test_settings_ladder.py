@@ -87,7 +87,7 @@ def test_large_catalogues_are_climbed_with_fewer_items_and_fitted_whole(
     part = Solved()
 
     def judge(fitted: FittedRetriever) -> float:
-        return -abs(cast(Any, fitted).ridge - 2.0)
+        return -abs(float(cast(Any, fitted).ridge) - 2.0)
 
     found = climb(cast(Retriever, part), inner, judge, rng=np.random.default_rng(0))
     assert part.fits == fits

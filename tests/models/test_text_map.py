@@ -18,6 +18,7 @@ from lifeloop.models import (
     train_data,
 )
 from lifeloop.models.retrieve import mapped as mapped_module
+from lifeloop.models.retrieve import mapping
 from lifeloop.models.retrieve.content import Content
 from lifeloop.models.retrieve.itemknn import ItemKNN
 from lifeloop.models.retrieve.mapped import FittedMapped, Mapped
@@ -219,7 +220,7 @@ def test_a_settled_map_keeps_what_it_chose_and_looks_no_further(
     settled = Mapped(rank=8).settled(first)
     assert (settled.ridge, settled.near, settled.gamma) == (first.ridge, first.near, first.gamma)
     asked = []
-    whole = mapped_module.choose_map
+    whole = mapping.choose_map
 
     def noted(*args: object, **kwargs: object) -> object:
         asked.append((kwargs["ridges"], kwargs["shares"], kwargs["gammas"]))
