@@ -5,10 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from lifeloop.contracts import TrainData
+from lifeloop.contracts import Double, Int, TrainData
 from lifeloop.models.retrieve.fold import weight_unit
 from lifeloop.models.retrieve.neighbours import FittedNeighbours
 from lifeloop.models.retrieve.topk import neighbour_lists
+
+AT_ONCE = 5
+"""Distances whose steps are held together before they are added up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +44,12 @@ class Transitions:
         """Count the steps; nothing random."""
         shape = (data.n_items, data.n_items)
         steps = sparse.csr_array(shape, dtype=np.float64)
-        for gap in range(1, self.window + 1):
-            one = data.user_ix[:-gap] == data.user_ix[gap:]
-            source, target = data.item_ix[:-gap][one], data.item_ix[gap:][one]
-            other = source != target
-            weight = np.full(int(other.sum()), self.decay ** (gap - 1))
-            steps = (
-                steps
-                + sparse.coo_array((weight, (source[other], target[other])), shape=shape).tocsr()
-            )
+        for lo in range(1, self.window + 1, AT_ONCE):
+            parts = [
+                self._steps(data, gap) for gap in range(lo, min(lo + AT_ONCE, self.window + 1))
+            ]
+            source, target, weight = (np.concatenate(each) for each in zip(*parts, strict=True))
+            steps = steps + sparse.coo_array((weight, (source, target)), shape=shape).tocsr()
         steps.sum_duplicates()
         count = np.bincount(data.item_ix, minlength=data.n_items) + self.shrink
         rows = np.repeat(np.arange(data.n_items), np.diff(steps.indptr))
@@ -64,3 +64,11 @@ class Transitions:
             weight_unit=weight_unit(data.weight),
             half_life_events=self.half_life_events,
         )
+
+    def _steps(self, data: TrainData, gap: int) -> tuple[Int, Int, Double]:
+        """Return from where to where people went in ``gap`` events, and what that counts."""
+        one = data.user_ix[:-gap] == data.user_ix[gap:]
+        source, target = data.item_ix[:-gap][one], data.item_ix[gap:][one]
+        other = source != target
+        weight = np.full(int(other.sum()), self.decay ** (gap - 1))
+        return source[other], target[other], weight
