@@ -70,7 +70,8 @@ def train(
     watch = _Watch()
     progress("read the store", 0, None)
     snapshot = screened(store.snapshot(as_of_us=moment.as_of_us), scenario)
-    found = material(snapshot, scenario)
+    found, seq = material(snapshot, scenario), snapshot.seq
+    del snapshot  # the fits need the memory
     progress("read the store", 1, 1)
     if found.items.is_empty():
         raise InputError(
@@ -137,7 +138,7 @@ def train(
         "created": created.isoformat(timespec="seconds"),
         "as_of_us": moment.as_of_us,
         "as_of_why": moment.why,
-        "seq": snapshot.seq,
+        "seq": seq,
         "scenario": scenario.name,
         "config_hash": scenario.hash,
         "encoder": None if encoder is None else encoder.id,

@@ -71,20 +71,20 @@ def measure(
         interactions=split.train,
         progress=progress,
     )
+    stage_at = stages_at_request(snapshot.events, split, scenario)
+    catalogue = Catalogue(
+        found.items["item_id"].to_list(), encoded.content, encoded.content_ix, encoded.blocks
+    )
+    del snapshot, found, split  # the fits need the memory
     horizon: Literal["last", "time"] = "last" if protocol == "loo" else "time"
     specifications = build(models, scenario.models, horizon=horizon, repeats=repeats)
     return evaluate(
         interactions,
         {s.name: s for s in specifications},
         protocol=protocol,
-        catalogue=Catalogue(
-            found.items["item_id"].to_list(),
-            encoded.content,
-            encoded.content_ix,
-            encoded.blocks,
-        ),
+        catalogue=catalogue,
         k=k,
-        stage_of=stages_at_request(snapshot.events, split, scenario),
+        stage_of=stage_at,
         repeats=repeats,
         rng=np.random.default_rng(scenario.models.seed),
         progress=progress,

@@ -73,7 +73,8 @@ class Blend:
         """Choose half-lives and weights on the inner slice, then fit the parts on everything."""
         split_rng, inner_rng, final_rng = rng.spawn(3)
         cuts = self.slices(data, rng=split_rng)
-        return self.finish(data, self.learn(cuts, rng=inner_rng), rng=final_rng)
+        learned = replace(self.learn(cuts, rng=inner_rng), fitted=())  # they need the memory
+        return self.finish(data, learned, rng=final_rng)
 
     def slices(
         self, data: TrainData, *, rng: np.random.Generator, last: int = 1, most: int | None = None

@@ -97,7 +97,8 @@ class Ranked:
             wins, told = _judged(trained, table, margin=self.margin)
             notes = (*learned.notes, *_reliable(trained, table), *_readable(trained), told)
             booster = trained.fitted if trained is not None and wins else None
-        final = self.blend.finish(data, replace(learned, notes=notes), rng=final_rng)
+        learned = replace(learned, notes=notes, fitted=())  # the fits need the memory
+        final = self.blend.finish(data, learned, rng=final_rng)
         return FittedRanked(
             name=self.name,
             blend=replace(final, name=self.name),

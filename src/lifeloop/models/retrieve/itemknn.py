@@ -11,7 +11,7 @@ from lifeloop.models.retrieve.fold import weight_unit
 from lifeloop.models.retrieve.neighbours import FittedNeighbours
 from lifeloop.models.retrieve.topk import neighbour_lists
 
-BLOCK_CELLS = 20_000_000
+BLOCK_CELLS = 8_000_000
 """Co-occurrences held at once while neighbours are chosen."""
 
 

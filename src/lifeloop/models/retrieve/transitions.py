@@ -52,9 +52,10 @@ class Transitions:
             steps = steps + sparse.coo_array((weight, (source, target)), shape=shape).tocsr()
         steps.sum_duplicates()
         count = np.bincount(data.item_ix, minlength=data.n_items) + self.shrink
-        rows = np.repeat(np.arange(data.n_items), np.diff(steps.indptr))
-        cols = steps.indices.astype(np.int64)
-        value = steps.data / np.sqrt(count[rows] * count[cols])
+        # in place: the matrix has tens of millions of cells on a large catalogue
+        value, cols = steps.data, steps.indices
+        value /= np.repeat(np.sqrt(count), np.diff(steps.indptr))
+        value /= np.sqrt(count)[cols]
         indptr, picked = neighbour_lists(steps.indptr, cols, value, k=self.k)
         return FittedNeighbours(
             name=self.name,
