@@ -167,6 +167,23 @@ def train(
     return manifest
 
 
+def encode_ahead(
+    store: Store,
+    scenario: Scenario,
+    *,
+    home: Path,
+    moment: Moment,
+    progress: Progress = silent,
+) -> None:
+    """Encode what the items say now, so that the next training finds it in the cache.
+
+    Every batch is kept: ``progress`` may raise to stop it, and the training does the rest.
+    """
+    found = material(screened(store.snapshot(as_of_us=moment.as_of_us), scenario), scenario)
+    cache = VectorCache(home / "cache")
+    encode_items(found.items, scenario.models, cache=cache, home=home, progress=progress)
+
+
 def previous_bundle(store: Store) -> str:
     """Return the bundle that was active before the present one.
 

@@ -258,6 +258,11 @@ class Lifeloop:
         given |= {"moment": self.moment(), "refresh": refresh}
         return learn.train(self.store, self.scenario, **given)
 
+    def encode_ahead(self, *, progress: Progress = silent) -> None:
+        """Encode the items' texts for the next training; see ``lifeloop.learn.encode_ahead``."""
+        given: dict[str, Any] = {"home": self.home, "moment": self.moment(), "progress": progress}
+        learn.encode_ahead(self.store, self.scenario, **given)
+
     def activate(self, bundle: str) -> None:
         """Make a bundle the active one, if it opens."""
         model = open_model(self.home / "bundles", bundle)

@@ -1,7 +1,10 @@
 """The demo: real data through the public import, to lifecycle, recommendations and evidence."""
 
+import contextlib
 import shutil
+import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +15,12 @@ from lifeloop.cli.models import show_manifest
 from lifeloop.cli.people import show_recommendations, show_stages
 from lifeloop.cli.progress import bars
 from lifeloop.cli.session import SETTINGS_FILE, out, table
+from lifeloop.errors import LifeloopError
 from lifeloop.events.datasets import Dataset, Part, load
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lifeloop.contracts import Progress
     from lifeloop.loop import Lifeloop
 
@@ -61,12 +67,48 @@ def open_dataset(name: str, work: Path) -> Opened:
     )
 
 
+class _Until:
+    """Runs something beside a block, and stops it at its next step when the block ends."""
+
+    class Stop(Exception):
+        """Time is up."""
+
+    def __init__(self) -> None:
+        self._over = threading.Event()
+
+    def __enter__(self) -> "_Until":
+        return self
+
+    def __exit__(self, *failed: object) -> None:
+        self._over.set()
+
+    def run(self, work: "Callable[..., None]", progress: "Progress") -> None:
+        """Do as much as there is time for; what fails here fails again, and is told, later."""
+
+        def watched(step: str, done: float, total: float | None) -> None:
+            if self._over.is_set():
+                raise self.Stop
+            progress(step, done, total)
+
+        with contextlib.suppress(self.Stop, LifeloopError):
+            work(progress=watched)
+
+
 def import_dataset(loop: "Lifeloop", found: Opened, *, progress: "Progress") -> list[Any]:
-    """Import every part through the public path, then link who is whom; return the reports."""
-    reports = []
-    for part in found.parts:
-        importer = getattr(loop, IMPORTERS[part.kind])
-        reports.append((part, importer(part.path, options=part.options, progress=progress)))
+    """Import every part through the public path, then link who is whom; return the reports.
+
+    An import keeps one core busy: as soon as the items are in, the other begins to encode them.
+    """
+    reports: list[Any] = []
+    begun: list[Future[None]] = []
+    with ThreadPoolExecutor(1, thread_name_prefix="encode") as beside, _Until() as until:
+        for part in found.parts:
+            importer = getattr(loop, IMPORTERS[part.kind])
+            reports.append((part, importer(part.path, options=part.options, progress=progress)))
+            if part.kind == "item":
+                begun.append(beside.submit(until.run, loop.encode_ahead, progress))
+    for encoding in begun:
+        encoding.result()
     for anonymous_id, user_id in found.links:
         loop.identify(anonymous_id, user_id)
     return reports
