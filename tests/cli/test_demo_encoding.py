@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from lifeloop import Lifeloop
-from lifeloop.cli.demo import _Until, import_dataset, open_dataset
+from lifeloop.cli.demo import Opened, _Until, import_dataset
 from lifeloop.contracts import Progress, silent
 from lifeloop.errors import InputError
+from lifeloop.events import ReadOptions
+from lifeloop.events.datasets import Part
 from lifeloop.home import init
 
 
@@ -17,7 +19,11 @@ def test_what_was_encoded_beside_the_import_is_not_encoded_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = tmp_path / "shop"
-    found = open_dataset("world", tmp_path)
+    items, events = tmp_path / "items.csv", tmp_path / "events.csv"
+    items.write_text("item_id,title\n" + "".join(f"i{n},cup number {n}\n" for n in range(20)))
+    events.write_text("user_id,item_id,type,time\nu1,i1,view,2026-01-01T10:00:00Z\n")
+    parts = (Part("item", items, ReadOptions()), Part("event", events, ReadOptions()))
+    found = Opened("small", "ecommerce", "UTC", parts, notes=())
     init(project, scenario=found.scenario, zone=found.zone)
     with Lifeloop.open(project) as loop:
         done = threading.Event()
@@ -36,9 +42,9 @@ def test_what_was_encoded_beside_the_import_is_not_encoded_again(
         import_dataset(loop, found, progress=silent)
         steps: list[tuple[float, float | None]] = []
 
-        def noted(step: str, n: float, total: float | None) -> None:
+        def noted(step: str, done: float, total: float | None) -> None:
             if step == "encode texts":
-                steps.append((n, total))
+                steps.append((done, total))
 
         ahead(progress=noted)
     first, total = steps[0]
