@@ -348,6 +348,57 @@ def test_a_dry_run_shows_ten_rows_and_what_is_missing(shared_data: Callable[[str
     json.dumps([one.to_dict() for one in found], allow_nan=False)
 
 
+def exported(name: str, folder: Path, n: int) -> Path:
+    """Write ``n`` events as the documentation of a system shows them."""
+    day = "2024-03-%02dT10:00:00Z"
+    us = 1_709_283_600
+    if name == "segment":
+        return jsonl(folder / "log.jsonl", *[
+            {"type": "track", "event": "Product Viewed", "messageId": f"m{k}", "userId": f"u{k}",
+             "timestamp": day % (k + 1), "properties": {"product_id": f"p{k}"}} for k in range(n)
+        ])  # fmt: skip
+    if name == "posthog":
+        return jsonl(folder / "events.jsonl", *[
+            {"uuid": f"e{k}", "event": "Product Viewed", "distinct_id": f"ada{k}",
+             "timestamp": day % (k + 1), "properties": {"$user_id": f"ada{k}", "product_id": "p"}}
+            for k in range(n)
+        ])  # fmt: skip
+    tables = {
+        "gorse": ("feedback.csv", "feedback_type,user_id,item_id,time_stamp",
+                  lambda k: f"read,u{k},p{k},{day % (k + 1)}"),
+        "movielens": ("ratings.csv", "userId,movieId,rating,timestamp",
+                      lambda k: f"{k + 1},{k + 1},4.0,{us + k}"),
+        "retailrocket": ("events.csv", "timestamp,visitorid,event,itemid,transactionid",
+                         lambda k: f"{us + k}000,{k + 1},view,{k + 1},"),
+        "shopify": ("orders_export_1.csv", SHOPIFY_CSV.splitlines()[0],
+                    lambda k: f"#{k},u{k}@example.org,paid,,EUR,10.00,10.00,2024-03-01 10:00:00 "
+                              f"+0100,1,Tea,10.00,TEA-1,,0.00,web,{k}"),
+        "taobao": ("UserBehavior.csv", "", lambda k: f"{k + 1},{k + 1},{k + 1},pv,{us + k}"),
+    }  # fmt: skip
+    file, head, line = tables[name]
+    lines = [head] * bool(head) + [line(k) for k in range(n)]
+    (folder / file).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder / file
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_shows_ten_parsed_rows_and_what_is_missing(name: str, tmp_path: Path) -> None:
+    path = exported(name, tmp_path, 12)
+    with opened_preset(name, [path], scenario=SCENARIO) as export:
+        found = [preview(part, scenario=SCENARIO) for part in export.parts]
+    (events,) = [one for one in found if one.kind == "event" and one.seen]
+    assert (events.seen, len(events.rows), events.refused) == (12, 10, {})
+    for row in events.rows:
+        assert {"user_id", "type", "item_id", "occurred_us"} <= set(row)
+        assert row["occurred_us"].startswith("2024-03-")
+    if name == "shopify":
+        assert {row["type"] for row in events.rows} == {"purchase"}
+        assert events.missing == {}
+        assert "12 ids are e-mail addresses" in " ".join(events.notes)
+    elif SCENARIO.order_types:
+        assert "orders" in events.missing
+
+
 def test_an_unknown_preset_and_a_foreign_file_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("colour,size\nred,1\n", encoding="utf-8")
     with pytest.raises(InputError, match="did you mean 'shopify'"):

@@ -53,7 +53,7 @@ def steps(
         rows = rows.sort("series", across)
     kept = ["series", across, value, f"{value}_low", f"{value}_high"]
     base = alt.Chart(data(rows.select(kept)))
-    x = alt.X(f"{across}:Q", axis=alt.Axis(title=said.column(across), grid=False))
+    x = alt.X(f"{across}:Q", axis=alt.Axis(title=said.column(across), grid=False, tickMinStep=1))
     axis = alt.Axis(format="%" if share else COUNTS, title=None, tickCount=5)
     colour = _colour(names)
     band = base.mark_area(opacity=0.18, interpolate=shape).encode(
@@ -130,36 +130,48 @@ def ranked(
     share : bool
         The values are shares.
     """
-    rows, _, more = _series(table, said)
-    if rows.height > TOP:
+    rows, segments, more = _series(table, said)
+    bare = rows.filter(pl.col(value).is_null())
+    if bare.height and name:
+        named = [said.value(v) for v in bare[name[0]].unique(maintain_order=True).to_list()]
+        more = [said.note("numberless", names=", ".join(named)), *more]
+    rows = rows.filter(pl.col(value).is_not_null())
+    split = bool(_split(table))
+    apart = split and name and rows.select(name).n_unique() <= TOP  # a colour per segment
+    if rows.height > TOP and not apart:
         more = [said.note("top", n=TOP, of=rows.height), *more]
         rows = rows.head(TOP)
     parts = [[said.value(str(v)) for v in rows[column].to_list()] for column in name]
     labels = [" → ".join(told) for told in zip(*parts, strict=True)]
     labels = labels if name else [""] * rows.height
-    if _split(table):
-        segments = rows["series"].to_list()
-        labels = [f"{s} · {t}" if t else s for s, t in zip(segments, labels, strict=True)]
+    if split and not apart:
+        series = rows["series"].to_list()
+        labels = [f"{s} · {t}" if t else s for s, t in zip(series, labels, strict=True)]
     labels = [text or table.title for text in labels]
-    if len(set(labels)) < len(labels):
+    if len(set(labels)) < len(labels) and not apart:
         labels = [f"{n + 1}. {text}" for n, text in enumerate(labels)]
     low, high = f"{value}_low", f"{value}_high"
-    kept = rows.select(value, *([low, high] if interval else [])).with_columns(
+    kept = rows.select("series", value, *([low, high] if interval else [])).with_columns(
         label=pl.Series(labels, dtype=pl.String)
     )
     base = alt.Chart(data(kept))
-    y = alt.Y("label:N", sort=labels, axis=alt.Axis(title=None, labelFontSize=12, labelLimit=320))
     axis = alt.Axis(title=said.column(value), format="%" if share else COUNTS)
-    bars = base.mark_bar(color=SERIES[0], opacity=0.85).encode(
-        x=alt.X(f"{value}:Q", axis=axis), y=y
-    )
-    layers = [bars]
+    order = list(dict.fromkeys(labels))
+    side = alt.Axis(title=None, labelFontSize=12, labelLimit=320)
+    place: dict[str, Any] = {"y": alt.Y("label:N", sort=order, axis=side)}
+    colour: dict[str, Any] = {}
+    if apart:
+        place["yOffset"] = alt.YOffset("series:N", sort=segments)
+        colour = {"color": _colour(segments)}
+    drawn = base.mark_bar(opacity=0.85) if apart else base.mark_bar(opacity=0.85, color=SERIES[0])
+    layers = [drawn.encode(x=alt.X(f"{value}:Q", axis=axis), **place, **colour)]
     if interval:
-        layers.append(
-            base.mark_rule(strokeWidth=2).encode(x=alt.X(f"{low}:Q"), x2=f"{high}:Q", y=y)
-        )
+        rule = base.mark_rule(strokeWidth=2)
+        layers.append(rule.encode(x=alt.X(f"{low}:Q"), x2=f"{high}:Q", **place))
+    step = 30 if len(order) > 2 else 60
     chart = alt.layer(*layers).properties(
-        width=WIDTH - 120, height={"step": 30 if len(labels) > 2 else 60}
+        width=WIDTH - 120,
+        height={"step": max(14 * len(segments), 30) if apart else step, "for": "position"},
     )
     return dressed(chart, table, said, more=more)
 
@@ -232,5 +244,5 @@ def _colour(names: list[str]) -> alt.Color:
     return alt.Color(
         "series:N",
         scale=alt.Scale(domain=names, range=colours(names)),
-        legend=None if len(names) == 1 else alt.Legend(title=None),
+        legend=None if len(names) == 1 else alt.Legend(title=None, symbolOpacity=1),
     )

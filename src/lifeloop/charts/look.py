@@ -142,7 +142,7 @@ def asked(table: Table, said: Words) -> list[str]:
     for name in ("kind", "cohort", "entry"):
         if name in options:
             told.append(said.note(f"{name}_{options[name]}"))
-    if {"period", "cohort", "offset"} & set(table.rows.columns):
+    if {"period", "cohort", "offset", "age"} & set(table.rows.columns):
         told.append(said.note(f"by_{table.facts['grain']}"))
     return told
 
@@ -210,7 +210,13 @@ def dressed(
     return dict(
         finished.configure(font=FONT, padding=16, background="white")
         .configure_view(stroke=None)
-        .configure_axis(**quiet, gridColor="#e8ecf1", domainColor="#c5ccd6", tickColor="#c5ccd6")
+        .configure_axis(
+            **quiet,
+            labelSeparation=6,
+            gridColor="#e8ecf1",
+            domainColor="#c5ccd6",
+            tickColor="#c5ccd6",
+        )
         .configure_legend(**quiet, symbolType="square", orient="top", title=None)
         .configure_header(labelColor=INK, titleColor=FAINT, labelFontSize=12)
         .to_dict()

@@ -36,6 +36,7 @@ class Source:
     one: tables that it can answer are computed from it. ``unseen`` says for each stage why the log
     cannot show it.
     ``predictions`` are the monthly ones that stages follow (``foretold``), where there are any.
+    ``texts`` are what users wrote: user_id, t_us, text.
     """
 
     scenario: Scenario
@@ -48,6 +49,7 @@ class Source:
     seq: int
     predictions: pl.DataFrame | None = None
     daily: Daily | None = None
+    texts: pl.DataFrame | None = None
 
     @property
     def definitions(self) -> StageDefinitions:
@@ -120,6 +122,7 @@ def source_of(snapshot: Snapshot, scenario: Scenario, *, moment: Moment) -> Sour
         untimed=snapshot.events.height - timed.height,
         log_start=None if first_us is None else day_of(first_us, scenario.locale.zone),
         seq=snapshot.seq,
+        texts=timed.filter(pl.col("text").is_not_null()).select("user_id", "t_us", "text"),
     )
 
 

@@ -12,6 +12,7 @@ from lifeloop.lifecycle.forecast import tables as forecast
 from lifeloop.lifecycle.forecast import values
 from lifeloop.tables.source import Source
 from lifeloop.tables.spec import Option, Spec
+from lifeloop.tables.texts import vectors_of
 
 PRICES = ("horizon_days", "discount", "margin")
 
@@ -50,6 +51,14 @@ def _definitions(source: Source) -> Mapping[str, Any]:
     return {"definitions": source.definitions}
 
 
+def _watched(source: Source) -> Mapping[str, Any]:
+    return {**_definitions(source), "texts": vectors_of(source)}
+
+
+def _at_stake(source: Source) -> Mapping[str, Any]:
+    return {**_terms(source), **_watched(source)}
+
+
 def _both(source: Source) -> Mapping[str, Any]:
     return {**_terms(source), **_definitions(source)}
 
@@ -73,11 +82,11 @@ VALUED = (
          notes=("survival",)),
     Spec("churn_effects", churn.churn_effects, "retention", _definitions, (UNTIL,), **_ANY,
          notes=("effects",)),
-    Spec("churn_risk", _priced(churn.churn_risk), "retention", _both, (WITHIN, *TERMS), **_ANY,
+    Spec("churn_risk", _priced(churn.churn_risk), "retention", _at_stake, (WITHIN, *TERMS), **_ANY,
          notes=("risk",)),
-    Spec("churn_calibration", churn.churn_calibration, "retention", _definitions, (WITHIN,),
+    Spec("churn_calibration", churn.churn_calibration, "retention", _watched, (WITHIN,),
          **_ANY, notes=("hidden",)),
-    Spec("churn_backtest", churn.churn_backtest, "retention", _definitions, (WITHIN,), **_ANY,
+    Spec("churn_backtest", churn.churn_backtest, "retention", _watched, (WITHIN,), **_ANY,
          notes=("hidden",)),
     Spec("predicted_ltv", _priced(ltv.predicted_ltv), "loyalty", _money, TERMS, **_BUYS,
          notes=("known_customers",)),

@@ -168,8 +168,55 @@ def test_text_vectors_are_read_as_of_their_day(events: pl.DataFrame) -> None:
     named = dict(zip(p.user_ids.gather(rows["user"]), rows["text.v0"], strict=True))
     assert named.get("u0", 1.0) == 1.0
     assert 2.0 not in named.values()
+
+
+def complaints(events: pl.DataFrame, *, true: bool) -> pl.DataFrame:
+    """Return 1 for visits in the last days of who leaves, 0 for others; by chance if not true."""
+    last = pl.col("t_us").max().over("user_id") - pl.col("t_us") < 12 * DAY_US
+    leaves = pl.col("t_us").max().over("user_id") < 180 * DAY_US
+    said = events.select("user_id", day=pl.col("t_us") // DAY_US, v0=(last & leaves))
+    v0 = said["v0"].cast(pl.Float64)
+    v0 = v0 if true else v0.shuffle(seed=3)
+    return said.with_columns(v0=v0).unique(["user_id", "day"], keep="last")
+
+
+def test_text_is_read_where_it_foretold_and_left_where_it_did_not(events: pl.DataFrame) -> None:
+    p = panel(events)
+    plain = ch.fit_hazard(p, known=150, weeks=4, rng=np.random.default_rng(2))
+    assert not plain.reads_text
+    vectors = complaints(events, true=True)
     hazard = ch.fit_hazard(p, known=150, weeks=4, rng=np.random.default_rng(2), vectors=vectors)
     assert "text.v0" in hazard.names
+    rows, bare = ch.standing_at(p, 150, vectors=vectors), ch.standing_at(p, 150)
+    truth = ch.churned_within(p, rows, 150, 4)
+    with_text = ch.brier(hazard.probability(ch.matrix(rows)), truth)
+    assert with_text < 0.9 * ch.brier(plain.probability(ch.matrix(bare)), truth)
+    told = ch.reasons(hazard, ch.matrix(rows))
+    assert {len(row) for row in told} == {3}
+    assert any("what they wrote" in row for row in told)
+    assert not any("text." in str(one) for row in told for one in row)
+    noise = complaints(events, true=False)
+    deaf = ch.fit_hazard(p, known=150, weeks=4, rng=np.random.default_rng(2), vectors=noise)
+    assert not deaf.reads_text
+
+
+def test_the_tables_take_texts_and_learn_them_from_the_past_alone(events: pl.DataFrame) -> None:
+    asked: list[int] = []
+
+    def texts(known: int) -> pl.DataFrame:
+        asked.append(known)
+        return complaints(events, true=True)
+
+    given: dict[str, Any] = {"definitions": RULES, "as_of": 200 * DAY_US, "within_days": 28}
+    ch.churn_risk(events, texts=texts, **given)
+    back = ch.churn_backtest(events, texts=texts, **given)
+    ch.churn_calibration(events, texts=texts, **given)
+    assert asked == [199 - 28, 199 - 56, 199 - 56]
+    plain = ch.churn_backtest(events, **given)
+    assert back["brier"][0] < plain["brier"][0]
+    assert back["brier"][1:].equals(plain["brier"][1:])
+    none = ch.churn_backtest(events, texts=lambda known: None, **given)
+    assert none.equals(plain)
 
 
 def test_c_index_by_hand() -> None:

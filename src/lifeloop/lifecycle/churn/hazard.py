@@ -16,7 +16,8 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from lifeloop.errors import Unfit
-from lifeloop.lifecycle.churn.panel import Panel, churn_day_after, standing_at
+from lifeloop.lifecycle.churn.judge import brier
+from lifeloop.lifecycle.churn.panel import TEXT, Panel, churn_day_after, standing_at
 
 Floats = NDArray[np.float64]
 
@@ -41,6 +42,11 @@ class Hazard:
     trained_to: int
     rows: int
     churns: int
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether vectors of text are among the features."""
+        return any(name.startswith(TEXT) for name in self.names)
 
     def raw(self, features: Floats) -> Floats:
         """Return uncalibrated P(churned within the weeks), [N], of features [N, F]."""
@@ -82,7 +88,8 @@ def fit_hazard(
     """Learn from what was known on day ``known``; nothing later is read.
 
     Trees are first fitted on what was known ``weeks`` before, to be calibrated on what came true
-    since (Platt); then once more on everything known.
+    since (Platt); then once more on everything known. Vectors of text are read only where the
+    chances of then, calibrated, had a lower Brier score with them than without.
 
     Parameters
     ----------
@@ -106,17 +113,23 @@ def fit_hazard(
     """
     before = known - weeks * WEEK
     seed = int(rng.integers(2**31))
-    slope, level = 1.0, 0.0
-    try:
-        early = _table(panel, known=before, weeks=weeks, rng=rng, vectors=vectors)
-        first = _trees(*early, weeks=weeks, seed=seed, trained_to=before)
-        checked = standing_at(panel, before, vectors=vectors)
+    slope, level, read = 1.0, 0.0, None
+    least = np.inf
+    for told in (None,) if vectors is None else (None, vectors):
+        try:
+            early = _table(panel, known=before, weeks=weeks, rng=rng, vectors=told)
+            first = _trees(*early, weeks=weeks, seed=seed, trained_to=before)
+        except Unfit:
+            break  # too little came before: the trees speak for themselves
+        checked = standing_at(panel, before, vectors=told)
         truth = churned_within(panel, checked, before, weeks)
         if 0 < truth.sum() < len(truth):
-            slope, level = _platt(first.raw(matrix(checked)), truth)
-    except Unfit:
-        pass  # too little came before: the trees speak for themselves
-    late = _table(panel, known=known, weeks=weeks, rng=rng, vectors=vectors)
+            raw = first.raw(matrix(checked))
+            tried = _platt(raw, truth)
+            off = brier(_calibrated(raw, *tried), truth)
+            if off < least:
+                least, read, (slope, level) = off, told, tried
+    late = _table(panel, known=known, weeks=weeks, rng=rng, vectors=read)
     last = _trees(*late, weeks=weeks, seed=seed, trained_to=known)
     return Hazard(last.names, weeks, last.booster, slope, level, known, last.rows, last.churns)
 

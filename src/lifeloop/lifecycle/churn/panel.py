@@ -28,6 +28,9 @@ FEATURES = (
 )  # fmt: skip
 """What the hazard is told of a user, besides vectors of text."""
 
+TEXT = "text."
+"""How features begin that are numbers of a vector of text."""
+
 
 @dataclass(frozen=True, eq=False)
 class Panel:
@@ -155,5 +158,5 @@ def _with_vectors(
     ids = pl.DataFrame({"user_id": panel.user_ids}).with_row_index("user")
     newest = vectors.filter(pl.col("day") <= day).sort("day").unique("user_id", keep="last")
     named = ids.join(newest, on="user_id", how="inner").drop("user_id", "day")
-    named = named.rename({name: f"text.{name}" for name in named.columns if name != "user"})
+    named = named.rename({name: f"{TEXT}{name}" for name in named.columns if name != "user"})
     return rows.join(named, on="user", how="left", maintain_order="left")

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lifeloop.lifecycle.churn.hazard import Hazard
+from lifeloop.lifecycle.churn.panel import TEXT
 from lifeloop.lifecycle.definitions import PRODUCT_STAGES
 
 Floats = NDArray[np.float64]
@@ -38,10 +39,15 @@ UNKNOWN = {
 """What it means that a feature is not known."""
 
 
+WROTE = "what they wrote"
+"""The fact that all numbers of the vector of text are together."""
+
+
 def reasons(hazard: Hazard, features: Floats, *, k: int = 3) -> list[list[str | None]]:
     """Return for each user the ``k`` facts that raise the risk most, the strongest first.
 
-    Facts that lower it are not reasons of the risk; where fewer than ``k`` raise it, None.
+    Facts that lower it are not reasons of the risk; where fewer than ``k`` raise it, None. All
+    numbers of the vector of text are one fact: what the user wrote.
 
     Parameters
     ----------
@@ -53,15 +59,23 @@ def reasons(hazard: Hazard, features: Floats, *, k: int = 3) -> list[list[str | 
         Reasons per user.
     """
     shares = hazard.shares(features)  # [N, F]
+    written = np.array([name.startswith(TEXT) for name in hazard.names])
+    names = [*(n for n in hazard.names if not n.startswith(TEXT)), *([WROTE] * hazard.reads_text)]
+    values = features[:, ~written]
+    if hazard.reads_text:
+        shares = np.column_stack([shares[:, ~written], shares[:, written].sum(axis=1)])
+        values = np.column_stack([values, np.zeros(len(features))])
     best = np.argsort(-shares, axis=1, kind="stable")[:, :k]
     return [
-        [told(hazard.names[f], float(features[n, f])) if shares[n, f] > 0 else None for f in row]
+        [told(names[f], float(values[n, f])) if shares[n, f] > 0 else None for f in row]
         for n, row in enumerate(best)
     ]
 
 
 def told(name: str, value: float) -> str:
     """Return one feature with its value in words."""
+    if name == WROTE:
+        return name
     if not np.isfinite(value):
         return UNKNOWN.get(name, f"{name} is not known")
     if name == "product_stage":

@@ -1,5 +1,6 @@
 """Who is about to leave, why, and what is at stake; and how good such chances were before."""
 
+from collections.abc import Callable
 from typing import Unpack
 
 import numpy as np
@@ -20,6 +21,9 @@ from lifeloop.lifecycle.stages import dates_of, ended
 
 Floats = NDArray[np.float64]
 
+Texts = Callable[[int], pl.DataFrame | None]
+"""What users wrote as vectors that were learned from texts up to a day; see ``standing_at``."""
+
 
 def churn_risk(
     events: Events,
@@ -27,6 +31,7 @@ def churn_risk(
     definitions: StageDefinitions,
     within_days: int = 56,
     terms: Terms | None = None,
+    texts: Texts | None = None,
     members: bool = False,
     **options: Unpack[Options],
 ) -> pl.DataFrame:
@@ -45,6 +50,8 @@ def churn_risk(
         How far ahead, in whole weeks.
     terms : Terms, optional
         Of the predicted value.
+    texts : callable, optional
+        Vectors of what users wrote; read only where they made earlier chances better.
     members : bool
         No effect: the table is one row per user already.
     **options
@@ -65,8 +72,7 @@ def churn_risk(
     del members
     weeks = _weeks(within_days)
     view, panel = _panel(events, definitions, options)
-    hazard = fit_hazard(panel, known=panel.last_day, weeks=weeks, rng=np.random.default_rng(SEED))
-    now = standing_at(panel, panel.last_day)
+    hazard, now = _learned(panel, panel.last_day, weeks, texts)
     features = matrix(now)
     told = reasons(hazard, features)
     silent = now["silent_days"].to_numpy().astype(np.int64)
@@ -99,6 +105,7 @@ def churn_calibration(
     *,
     definitions: StageDefinitions,
     within_days: int = 56,
+    texts: Texts | None = None,
     members: bool = False,
     **options: Unpack[Options],
 ) -> pl.DataFrame:
@@ -112,7 +119,7 @@ def churn_calibration(
     """
     weeks = _weeks(within_days)
     _, panel = _panel(events, definitions, options)
-    rows, p, truth, _ = _past(panel, weeks)
+    rows, p, truth, _ = _past(panel, weeks, texts)
     if members:
         ids = panel.user_ids.gather(rows["user"])
         return pl.DataFrame({"user_id": ids, "stated": p, "churned": truth}).sort("user_id")
@@ -124,6 +131,7 @@ def churn_backtest(
     *,
     definitions: StageDefinitions,
     within_days: int = 56,
+    texts: Texts | None = None,
     members: bool = False,
     **options: Unpack[Options],
 ) -> pl.DataFrame:
@@ -139,11 +147,12 @@ def churn_backtest(
     """
     if members:
         return churn_calibration(
-            events, definitions=definitions, within_days=within_days, members=True, **options
-        )
+            events, definitions=definitions, within_days=within_days, texts=texts, members=True,
+            **options,
+        )  # fmt: skip
     weeks = _weeks(within_days)
     _, panel = _panel(events, definitions, options)
-    rows, p, truth, floors = _past(panel, weeks)
+    rows, p, truth, floors = _past(panel, weeks, texts)
     day = panel.last_day - weeks * WEEK
     falls = churn_day_after(panel, rows["user"].to_numpy().astype(np.int64), day)
     week = np.minimum((falls - day + WEEK - 1) // WEEK, weeks + 1)
@@ -165,12 +174,21 @@ def churn_backtest(
     )
 
 
+def _learned(
+    panel: Panel, day: int, weeks: int, texts: Texts | None
+) -> tuple[Hazard, pl.DataFrame]:
+    # the vectors are learned from what the first of the two fits may know
+    vectors = None if texts is None else texts(day - weeks * WEEK)
+    rng = np.random.default_rng(SEED)
+    hazard = fit_hazard(panel, known=day, weeks=weeks, rng=rng, vectors=vectors)
+    return hazard, standing_at(panel, day, vectors=vectors if hazard.reads_text else None)
+
+
 def _past(
-    panel: Panel, weeks: int
+    panel: Panel, weeks: int, texts: Texts | None
 ) -> tuple[pl.DataFrame, Floats, NDArray[np.bool_], dict[str, Floats]]:
     day = panel.last_day - weeks * WEEK
-    hazard: Hazard = fit_hazard(panel, known=day, weeks=weeks, rng=np.random.default_rng(SEED))
-    rows = standing_at(panel, day)
+    hazard, rows = _learned(panel, day, weeks, texts)
     if rows.is_empty():
         raise Unfit(
             "nobody was there to churn on the day from which the rest was hidden",
