@@ -35,6 +35,7 @@ BY_HAND: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
     "stages": lifecycle_path_by_hand.stages,
     "stage_counts": lifecycle_path_by_hand.stage_counts,
     "transitions": lifecycle_path_by_hand.transitions,
+    "churn_rate": lifecycle_path_by_hand.churn_rate,
 }
 OURS: dict[str, Callable[[pl.DataFrame], Any]] = {
     "growth_accounting": lambda e: lc.growth_accounting(e, grain="week"),
@@ -56,6 +57,7 @@ OURS: dict[str, Callable[[pl.DataFrame], Any]] = {
     "stages": lambda e: lc.stages(e, definitions=DEFINITIONS),
     "stage_counts": lambda e: lc.stage_counts(e, definitions=DEFINITIONS, grain="week"),
     "transitions": lambda e: lc.transitions(e, definitions=DEFINITIONS, grain="week"),
+    "churn_rate": lambda e: lc.churn_rate(e, definitions=DEFINITIONS, grain="week"),
 }
 
 
@@ -89,6 +91,8 @@ def check_equal(events: pl.DataFrame, con: Any) -> None:
     assert placed["since"].to_physical().to_list() == stood["since"].to_list()
     moves = lifecycle_path_by_hand.transitions(events)
     assert OURS["transitions"](events)["n"].sum() == moves["n"].sum()
+    churn = OURS["churn_rate"](events).filter(pl.col("n") > 0).select("n", "churned")
+    assert churn.rows() == lifecycle_path_by_hand.churn_rate(events).select("n", "churned").rows()
 
 
 def bench_tables(events: pl.DataFrame, names: list[str], repeat: int) -> dict[str, Any]:

@@ -113,3 +113,25 @@ def transitions(events: pl.DataFrame) -> pl.DataFrame:
     moves = moves.filter(pl.col("begin") <= now)
     week = (pl.col("begin") + 3) // 7
     return moves.group_by(week.alias("w"), "was", "shown").agg(n=pl.len()).sort("w", "was", "shown")
+
+
+def churn_rate(events: pl.DataFrame) -> pl.DataFrame:
+    today = events["t_us"].max() // DAY  # type: ignore[operator]
+    away = pl.col("shown") == 7
+    rows = stretches(events).with_columns(k=away.cast(pl.Int32).cum_sum().over("user_id"))
+    stays = (
+        rows.filter(~away)
+        .group_by("user_id", "k")
+        .agg(pl.col("begin").min(), pl.col("until").max())
+    )
+    weeks = stays.select(
+        first=(pl.col("begin") + 3) // 7 + 1,
+        last=pl.when(pl.col("until") <= today).then((pl.col("until") + 3) // 7).otherwise(FAR),
+    )
+    counts = weeks.filter(pl.col("first") <= pl.col("last")).group_by("first", "last").len()
+    counts = counts.with_columns(
+        w=pl.int_ranges("first", pl.min_horizontal("last", (today + 3) // 7) + 1)
+    )
+    each = counts.explode("w").drop_nulls("w")
+    gone = pl.col("len").filter(pl.col("w") == pl.col("last")).sum()
+    return each.group_by("w").agg(n=pl.col("len").sum(), churned=gone).sort("w")

@@ -75,7 +75,7 @@ def marks(part: Any) -> Iterator[dict[str, Any]]:
 
 
 def values(spec: dict[str, Any], unit: dict[str, Any]) -> list[dict[str, Any]]:
-    data = unit.get("data", {})
+    data = unit.get("data") or spec["data"]
     found: list[dict[str, Any]] = data.get("values") or spec["datasets"][data["name"]]
     return found
 
@@ -268,3 +268,49 @@ def test_a_value_alone_between_periods_without_one_is_a_point(source: Source) ->
     fortieth = pl.int_range(pl.len()) == 40
     assert '"type": "point"' in lengths_where(source, fortieth, "day")
     assert '"type": "point"' not in lengths_where(source, pl.lit(value=True), "day")
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_a_split_picture_says_by_what_and_which_measure(source: Source, lang: str) -> None:
+    said = words(lang)
+    for name, measure in (("orders", "net"), ("traffic", "visitors"), ("active_users", "mau")):
+        table = table_of(source, name, grain="month", by="channel", lang=lang)
+        told = chart(table, lang=lang)["title"]["subtitle"]
+        assert said.note("split", by=said.column("channel")) in told
+        assert said.column(measure) in told
+    for name in ("stages", "transitions", "rfm"):
+        table = table_of(source, name, by="channel", lang=lang)
+        assert said.note("summed") in chart(table, lang=lang)["title"]["subtitle"]
+
+
+@pytest.mark.parametrize("name", ["orders", "retention_curve", "active_day_histogram"])
+def test_two_attributes_make_one_segment_for_each_combination(source: Source, name: str) -> None:
+    table = table_of(source, name, grain="month", by="channel,type")
+    spec = chart(table)
+    want = {f"{c} · {t}" for c, t in table.rows.select("channel", "type").unique().iter_rows()}
+    legend = next(
+        u["encoding"]["color"]["scale"]["domain"] for u in marks(spec) if "color" in u["encoding"]
+    )
+    assert set(legend) <= want
+    assert len(legend) > 3
+
+
+def test_brackets_of_a_curve_are_named_and_not_placed_on_a_scale(source: Source) -> None:
+    spec = chart(table_of(source, "retention_curve", grain="day", kind="bracket"))
+    line = next(u for u in marks(spec) if "line" in str(u["mark"]))
+    assert line["encoding"]["x"]["sort"] == ["1–7", "8–14", "15–30"]
+    assert [row["offset"] for row in values(spec, line)] == ["1–7", "8–14", "15–30"]
+
+
+def test_colours_of_value_reach_as_far_as_nearly_all_users_do(source: Source) -> None:
+    table = table_of(source, "observed_ltv", grain="week")
+    cells = next(u for u in marks(chart(table)) if "rect" in str(u["mark"]))
+    top = cells["encoding"]["color"]["scale"]["domain"][1]
+    later = table.rows.filter(pl.col("age") > 0, pl.col("ltv").is_not_null())
+    below = later.filter(pl.col("ltv") <= top)["n"].sum() / later["n"].sum()
+    assert 0.97 < below <= 1
+
+
+def test_nothing_is_called_cut_where_everything_fits(source: Source) -> None:
+    told = chart(table_of(source, "retention", grain="week", by="channel"))["title"]["subtitle"]
+    assert "newest" not in told

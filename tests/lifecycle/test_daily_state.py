@@ -95,7 +95,7 @@ def same(got: Daily, events: pl.DataFrame) -> None:
             function(got, passive=D.passive, **options),
             function(events, passive=D.passive, **options),
         )
-    for staged in (lc.stages, lc.stage_counts, lc.transitions):
+    for staged in (lc.stages, lc.stage_counts, lc.transitions, lc.churn_rate):
         assert_frame_equal(
             staged(got, definitions=D, **options), staged(events, definitions=D, **options)
         )

@@ -260,6 +260,7 @@ COUNTED: dict[str, tuple[list[str], dict[str, pl.Expr]]] = {
     "referrals": (["period"], {"n": LABEL, "referrers": of("status", "referrer")}),
     "return_rates": (["period", "measure"], {"n": pl.len(), "returned": pl.col("returned").sum()}),
     "stages": (["user_id"], {}),
+    "churn_rate": (["period"], {"n": pl.len(), "churned": of("status", "churned")}),
     "stage_counts": (["period"], by_label("stage", lc.SHOWN)),
     "transitions": (["period", "from", "to"], {"n": pl.len()}),
 }

@@ -165,3 +165,58 @@ def test_two_hours_of_one_day_are_two_rows_of_one_day() -> None:
     hours = [datetime(2024, 1, 1, hour) for hour in (0, 9)]  # noqa: DTZ001
     with pytest.raises(InputError, match="two rows"):
         predicted(pl.DataFrame({"user_id": "u", "month": hours, "p_alive": [0.5, 0.6]}))
+
+
+POPULATIONS = st.integers(1, 12).flatmap(
+    lambda n: st.lists(
+        st.lists(st.one_of(st.none(), st.integers(0, 12)), min_size=n, max_size=n),
+        min_size=1,
+        max_size=6,
+    )
+)
+"""Months of what each of n users is worth; null: not known."""
+
+
+def worth(months: list[list[int | None]], factor: float = 1.0) -> pl.DataFrame:
+    return pl.DataFrame(
+        [
+            {
+                "user_id": f"u{k:02}",
+                "month": month,
+                "predicted_value": None if value is None else value * factor,
+            }
+            for month, values in zip(MONTHS, months, strict=False)
+            for k, value in enumerate(values)
+        ],
+        schema={"user_id": pl.String, "month": pl.Date, "predicted_value": pl.Float64},
+    )
+
+
+def nearest_rank(values: list[int], tenths: int) -> int:
+    """Return the smallest value that at least this many tenths of all do not exceed."""
+    return next(
+        v for v in sorted(values) if 10 * sum(w <= v for w in values) >= tenths * len(values)
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(POPULATIONS, st.sampled_from([0.5, 3.0]), st.randoms(use_true_random=False))
+def test_high_value_of_a_population_is_entered_at_p90_and_left_below_p80(
+    months: list[list[int | None]], factor: float, random: Any
+) -> None:
+    found = predicted(worth(months)).sort("day", "user_id")
+    on = [False] * len(months[0])
+    want: list[bool] = []
+    for values in months:
+        known = [v for v in values if v is not None]
+        for k, value in enumerate(values):
+            if value is not None:
+                enters = value > 0 and value >= nearest_rank(known, 9)
+                on[k] = enters or (on[k] and value > 0 and value >= nearest_rank(known, 8))
+        if any(known):
+            assert any(on), "somebody is always in the top tenth"
+        want += on
+    assert found["value_high"].to_list() == want
+    scaled = worth(months, factor)
+    mixed = scaled.sample(fraction=1.0, shuffle=True, seed=random.randint(0, 99))
+    assert predicted(mixed).sort("day", "user_id").equals(found), "only ranks decide"

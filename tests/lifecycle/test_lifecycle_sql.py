@@ -42,6 +42,7 @@ RECONCILED = {
     "rfm": "test_lifecycle_real.test_recency_frequency_and_money",
     "referrals": "test_referrals_of_the_simulated_shop",
     "satisfaction": "test_satisfaction_of_film_ratings",
+    "churn_rate": "test_churn_of_every_week",
     "stage_counts": "test_stage_counts_and_moves",
     "transitions": "test_stage_counts_and_moves",
     "stages": "test_lifecycle_real.test_stages_of_everybody",
@@ -505,3 +506,38 @@ def test_stage_counts_and_moves(shop: Shop) -> None:
         of_day = moves.filter(pl.col("period") == day)
         assert {(r["from"], r["to"]): r["n"] for r in of_day.iter_rows(named=True)} == want
         assert want
+
+
+def test_churn_of_every_week(shop: Shop) -> None:
+    events, connection, as_of = shop
+    got = lc.churn_rate(events, definitions=SHOP, as_of=as_of, grain="week")
+    want = rows_of(
+        connection,
+        """
+        with w as (select unnest(generate_series(date_trunc('week', min(day)),
+                        max(day), interval 7 day))::date as a from ev),
+             d as (select distinct user_id, day from ev where type = 'purchase'),
+             gone as (select user_id, day + 30 as day from (select *, lead(day) over
+                        (partition by user_id order by day) as next from d)
+                      where next is null or next > day + 30),
+             seen as (select user_id, min(day) as first from ev group by 1),
+             eve as (select a, s.user_id, max(d.day) as last from w
+                     join seen s on s.first < a
+                     left join d on d.user_id = s.user_id and d.day < a group by all),
+             away as (select distinct a, gone.user_id from w join gone
+                      on gone.day between a and a + 6
+                     where gone.day <= (select max(day) from ev))
+        select a, count(*), count(away.user_id) from eve left join away using (a, user_id)
+        where last is null or a - 1 - last < 30 group by a order by a
+        """,
+    )
+    shown = got.filter(pl.col("n") > 0)
+    assert shown.select("period", "n", "churned").rows() == want
+    assert shown["churned"].sum() > 1000
+    told = shown["rate"].to_list()
+    assert told[4:] == pytest.approx([r[2] / r[1] for r in want[4:]], rel=1e-9)
+    assert told[:3] == [None] * 3, "the log is too young"
+    assert got["reason"].head(2).to_list() == [
+        "nobody was there when the period began",
+        "the log is too young: nobody can have been silent for 30 days",
+    ]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lifeloop.config import Scenario
 from lifeloop.contracts import UNTIMED, History
-from lifeloop.lifecycle import StageDefinitions, stage_of, stages
+from lifeloop.lifecycle import StageDefinitions, churn_rate, stage_of, stages
 from lifeloop.lifecycle.predictions import predicted
 
 START = date(2024, 1, 1)
@@ -429,3 +429,37 @@ def test_definitions_come_from_the_scenario(name: str) -> None:
     assert d.orders == scenario.order_types
     assert set(d.passive) == {t for t, e in scenario.events.items() if not e.activity}
     assert d.burn_in_days == scenario.time.burn_in_days
+
+
+def test_churn_counts_who_was_there_when_the_period_began() -> None:
+    events = pl.DataFrame(
+        [
+            ("gone", "2024-01-10T12:00", "visit"),  # churned on 9 February
+            ("back", "2024-01-05T12:00", "visit"),  # churned on 4 February, back on the 20th
+            ("back", "2024-02-20T12:00", "visit"),  # and churned again on 21 March
+            ("here", "2024-01-20T12:00", "visit"),
+            ("here", "2024-02-15T12:00", "visit"),
+            ("here", "2024-03-10T12:00", "visit"),
+            ("ends", "2024-01-31T12:00", "visit"),
+            ("ends", "2024-02-10T12:00", "contract_end"),
+            ("late", "2024-02-02T12:00", "visit"),  # new in February: not in its denominator
+        ],
+        schema=["user_id", "at", "type"],
+        orient="row",
+    ).select("user_id", "type", t_us=pl.col("at").str.to_datetime(time_zone="UTC").dt.epoch("us"))
+    definitions = StageDefinitions(burn_in_days=0, ends=("contract_end",))
+    as_of = datetime(2024, 4, 10, tzinfo=UTC)
+    asked: dict[str, Any] = {"definitions": definitions, "grain": "month", "as_of": as_of}
+    table = churn_rate(events, **asked)
+    assert table.select("n", "churned").rows() == [(0, 0), (4, 3), (3, 2), (1, 1)]
+    assert table["rate"].to_list() == [None, 0.75, pytest.approx(2 / 3), 1.0]
+    assert table["partial"].to_list() == [False, False, False, True]
+    members = churn_rate(events, members=True, **asked)
+    assert members.filter(pl.col("status") == "churned").select("period", "user_id").rows() == [
+        (date(2024, 2, 1), "back"),
+        (date(2024, 2, 1), "ends"),
+        (date(2024, 2, 1), "gone"),
+        (date(2024, 3, 1), "back"),
+        (date(2024, 3, 1), "late"),
+        (date(2024, 4, 1), "here"),
+    ]

@@ -235,7 +235,7 @@ def _series(table: Table, said: Words) -> tuple[pl.DataFrame, list[str], list[st
     split = _split(table)
     if not split:
         return table.rows.with_columns(series=pl.lit(table.title)), [table.title], []
-    rows, more = largest(table.rows, split[0], said)
+    rows, more = largest(table.rows, split[0], table, said)
     rows = rows.with_columns(series=pl.concat_str(split, separator=" · ", ignore_nulls=True))
     return rows, sorted(rows["series"].unique().to_list()), more
 

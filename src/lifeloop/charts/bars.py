@@ -14,10 +14,11 @@ from lifeloop.charts.look import (
     data,
     dressed,
     hatched,
+    segment_of,
     time_axis,
     with_ends,
 )
-from lifeloop.charts.trend import largest, segment_of
+from lifeloop.charts.trend import largest
 from lifeloop.charts.words import Words
 from lifeloop.contracts import Table
 
@@ -41,7 +42,7 @@ def stacked(table: Table, said: Words, *, parts: tuple[str, ...]) -> dict[str, A
     if by is None:
         chart: Any = _layers(rows, said, parts, HEIGHT, x).properties(width=WIDTH, height=HEIGHT)
     else:
-        rows, more = largest(rows, by, said)
+        rows, more = largest(rows, by, table, said)
         plots = [
             _layers(part, said, parts, HEIGHT // 2, x).properties(
                 width=WIDTH, height=HEIGHT // 2, title=alt.TitleParams(str(name), anchor="start")

@@ -1,12 +1,16 @@
 """The picture of a table: which one it gets, and as PNG."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
+
+import polars as pl
 
 from lifeloop.charts.words import Words, words
 from lifeloop.contracts import Table
 from lifeloop.errors import InputError
+from lifeloop.lifecycle.segments import NONE
 
 Draw = Callable[[Table, Words], dict[str, Any]]
 
@@ -43,7 +47,18 @@ def chart(table: Table, *, lang: str = "en") -> dict[str, Any]:
             got=table.name + (" with members" if table.facts.get("members") else ""),
             allowed=", ".join(drawn()),
         )
-    return draw(table, words(lang))
+    said = words(lang)
+    return draw(_joined(table, said), said)
+
+
+def _joined(table: Table, said: Words) -> Table:
+    # One segment for each combination of attributes, in the column of the first.
+    split = [name for name in table.facts.get("by", ()) if name in table.rows.columns]
+    if not split:
+        return table
+    known = pl.col(split).cast(pl.String).replace(NONE, said.value(NONE))
+    label = pl.concat_str(known, separator=" · ")
+    return replace(table, rows=table.rows.with_columns(label.alias(split[0])).drop(split[1:]))
 
 
 def nobody(table: Table) -> bool:
@@ -118,6 +133,7 @@ def _pictures() -> Mapping[str, Draw]:
         ),
         "retention": partial(heat, across="offset", value="rate", share=True),
         "retention_curve": curve,
+        "churn_rate": rate,
         "conversion": rate,
         "orders": partial(trend, measures=("net",), share=False),
         "observed_ltv": partial(heat, across="age", value="ltv", share=False),

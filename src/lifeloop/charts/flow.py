@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 import polars as pl
 
-from lifeloop.charts.look import HEIGHT, INK, STAGE_COLOURS, data, dressed
+from lifeloop.charts.look import HEIGHT, INK, STAGE_COLOURS, data, dressed, together
 from lifeloop.charts.words import Words
 from lifeloop.contracts import Table
 
@@ -65,7 +65,8 @@ def flow(table: Table, said: Words) -> dict[str, Any]:
         after.mark_text(align="left", dx=8, color=INK, fontSize=12).encode(**named),
     ]
     chart = alt.layer(bands, nodes, *words).properties(width=WIDTH, height=int(HEIGHT * 1.4))
-    return dressed(chart, table, said, more=[said.note("moves", n=f"{total:,}")], striped=False)
+    more = [said.note("moves", n=f"{total:,}"), *together(table, said)]
+    return dressed(chart, table, said, more=more, striped=False)
 
 
 def _nodes(

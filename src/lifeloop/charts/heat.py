@@ -5,8 +5,8 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from lifeloop.charts.look import COUNTS, data, dressed, stripes, written_on
-from lifeloop.charts.trend import largest, segment_of
+from lifeloop.charts.look import COUNTS, data, dressed, segment_of, stripes, written_on
+from lifeloop.charts.trend import largest
 from lifeloop.charts.words import Words
 from lifeloop.contracts import Table
 
@@ -14,9 +14,6 @@ MOST_COHORTS, MOST_OFFSETS = 26, 26
 """What fits on a page: the newest cohorts, the first offsets."""
 
 CELL_W, CELL_H = 38, 22
-
-SMALL_CELL = 30
-"""Cohorts of fewer users do not set the scale of colours, where there are larger ones."""
 
 
 def heat(table: Table, said: Words, *, across: str, value: str, share: bool) -> dict[str, Any]:
@@ -39,10 +36,11 @@ def heat(table: Table, said: Words, *, across: str, value: str, share: bool) -> 
     by = segment_of(table)
     more: list[str] = []
     if by is not None:
-        rows, more = largest(rows, by, said)
+        rows, more = largest(rows, by, table, said)
     rows, cut = _cut(rows, across, said)
     more += cut
-    rows = rows.with_columns(label=_label(rows, across))
+    form = "%Y-%m" if table.facts["grain"] == "month" else "%Y-%m-%d"
+    rows = rows.with_columns(label=_label(rows, across), cohort=pl.col("cohort").dt.strftime(form))
     known = rows.filter(pl.col(value).is_not_null(), pl.col("n") > 0)
     top = _top(known, across, value)
     if by is None:
@@ -62,14 +60,10 @@ def _map(
     rows: pl.DataFrame, said: Words, across: str, value: str, top: float, *, share: bool
 ) -> Any:
     order = rows.select("label", across).unique().sort(across)["label"].to_list()
-    cohorts = sorted(rows["cohort"].unique().dt.strftime("%Y-%m-%d").to_list())
-    sizes = dict(
-        rows.select(pl.col("cohort").dt.strftime("%Y-%m-%d"), pl.col("n").cast(pl.String)).rows()
-    )
+    cohorts = sorted(rows["cohort"].unique().to_list())
+    sizes = dict(rows.select("cohort", pl.format("{}", "n")).iter_rows())
     rows = rows.with_columns(
-        cohort=pl.col("cohort")
-        .dt.strftime("%Y-%m-%d")
-        .replace({c: f"{c}  ·  {sizes[c]}" for c in cohorts}),
+        cohort=pl.col("cohort").replace({c: f"{c}  ·  {sizes[c]}" for c in cohorts}),
         deep=pl.col(value) > 0.55 * top,
     )
     named = [f"{c}  ·  {sizes[c]}" for c in cohorts]
@@ -125,11 +119,11 @@ def _map(
 
 
 def _top(known: pl.DataFrame, across: str, value: str) -> float:
-    # One cohort of one user at 100% must not make all the others pale.
-    beyond = known.filter(pl.col(across) > 0)
-    of_many = beyond.filter(pl.col("n") >= SMALL_CELL)
-    found = (of_many if of_many.height else beyond)[value].quantile(0.98)
-    return found or 1.0
+    # One cohort of one user at 100% must not make all the others pale: 2% of the users may.
+    beyond = known.filter(pl.col(across) > 0).sort(value)
+    reached = beyond["n"].cum_sum() >= 0.98 * beyond["n"].sum()
+    found = beyond.filter(reached)[value].min()
+    return float(str(found)) if found else 1.0
 
 
 def _label(rows: pl.DataFrame, across: str) -> pl.Expr:
@@ -139,9 +133,10 @@ def _label(rows: pl.DataFrame, across: str) -> pl.Expr:
 
 
 def _cut(rows: pl.DataFrame, across: str, said: Words) -> tuple[pl.DataFrame, list[str]]:
-    cohorts = rows.filter(pl.col("n") > 0)["cohort"].unique().sort(descending=True)
+    known = rows.filter(pl.col("n") > 0)
+    cohorts = known["cohort"].unique().sort(descending=True)
     kept = cohorts.head(MOST_COHORTS)
     shown = rows.filter(pl.col("cohort").is_in(kept.implode()), pl.col(across) <= MOST_OFFSETS)
-    if len(cohorts) <= MOST_COHORTS and shown.height == rows.filter(pl.col("n") > 0).height:
+    if len(cohorts) <= MOST_COHORTS and known[across].max() <= MOST_OFFSETS:
         return shown, []
     return shown, [said.note("cut", n=len(kept), of=len(cohorts), offsets=MOST_OFFSETS)]

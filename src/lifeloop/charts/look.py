@@ -147,6 +147,17 @@ def asked(table: Table, said: Words) -> list[str]:
     return told
 
 
+def together(table: Table, said: Words) -> list[str]:
+    """Return the note of a picture that has no segments though the table is split."""
+    return [said.note("summed")] if segment_of(table) is not None else []
+
+
+def segment_of(table: Table) -> str | None:
+    """Return the column that the table is split by (of several: the first), None if whole."""
+    split = [name for name in table.facts.get("by", ()) if name in table.rows.columns]
+    return split[0] if split else None
+
+
 def written_on(deep: str) -> Any:
     """Return the colour of a number on a cell: white where the column ``deep`` is true."""
     return alt.condition(f"datum.{deep}", alt.value("white"), alt.value(INK))

@@ -5,8 +5,18 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from lifeloop.charts.look import COUNTS, HEIGHT, SERIES, WIDTH, colours, data, dressed, written_on
-from lifeloop.charts.trend import largest, segment_of
+from lifeloop.charts.look import (
+    COUNTS,
+    HEIGHT,
+    WIDTH,
+    colours,
+    data,
+    dressed,
+    segment_of,
+    together,
+    written_on,
+)
+from lifeloop.charts.trend import largest
 from lifeloop.charts.words import Words
 from lifeloop.contracts import Table
 
@@ -19,7 +29,7 @@ def curve(table: Table, said: Words) -> dict[str, Any]:
     if by is None:
         rows = rows.with_columns(series=pl.lit(table.title))
     else:
-        rows, more = largest(rows, by, said)
+        rows, more = largest(rows, by, table, said)
         rows = rows.with_columns(series=pl.col(by))
     names = sorted(rows["series"].unique().to_list())
     colour = alt.Color(
@@ -27,7 +37,7 @@ def curve(table: Table, said: Words) -> dict[str, Any]:
         scale=alt.Scale(domain=names, range=colours(names)),
         legend=None if by is None else alt.Legend(title=None),
     )
-    x = alt.X("offset:Q", axis=alt.Axis(title=said.column("offset"), tickMinStep=1, grid=False))
+    x, rows = _offsets(rows, said)
     axis = alt.Axis(format="%", title=None)
     kept = ["offset", "rate", "rate_low", "rate_high", "series"]
     base = alt.Chart(data(rows.select(kept)))
@@ -41,19 +51,44 @@ def curve(table: Table, said: Words) -> dict[str, Any]:
     return dressed(chart, table, said, more=more)
 
 
+def _offsets(rows: pl.DataFrame, said: Words) -> tuple[alt.X, pl.DataFrame]:
+    # Brackets are no points of a scale: each has its name, in order.
+    title = said.column("offset")
+    if "offset_to" not in rows.columns:
+        axis = alt.Axis(title=title, tickMinStep=1, grid=False)
+        return alt.X("offset:Q", axis=axis), rows
+    rows = rows.sort("offset", "offset_to", maintain_order=True).with_columns(
+        offset=pl.format("{}–{}", "offset", "offset_to")
+    )
+    order = rows["offset"].unique(maintain_order=True).to_list()
+    return alt.X("offset:O", sort=order, axis=alt.Axis(title=title, labelAngle=0)), rows
+
+
 def histogram(table: Table, said: Words) -> dict[str, Any]:
     """Return on how many days users were active, as bars of users."""
-    rows = table.rows.group_by("active_days").agg(pl.col("n").sum()).sort("active_days")
+    by = segment_of(table)
+    more: list[str] = []
+    if by is None:
+        rows = table.rows.select("active_days", "n", series=pl.lit(table.title))
+    else:
+        rows, more = largest(table.rows, by, table, said)
+        rows = rows.select("active_days", "n", series=pl.col(by))
+    names = sorted(rows["series"].unique().to_list())
     chart = (
         alt.Chart(data(rows))
-        .mark_bar(color=SERIES[0])
+        .mark_bar()
         .encode(
             x=alt.X("active_days:O", axis=alt.Axis(title=said.column("active_days"), labelAngle=0)),
             y=alt.Y("n:Q", axis=alt.Axis(title=said.column("users"), format=COUNTS)),
+            color=alt.Color(
+                "series:N",
+                scale=alt.Scale(domain=names, range=colours(names)),
+                legend=None if by is None else alt.Legend(title=None),
+            ),
         )
         .properties(width=WIDTH, height=HEIGHT)
     )
-    return dressed(chart, table, said)
+    return dressed(chart, table, said, more=more)
 
 
 def by_stage(table: Table, said: Words, *, order: tuple[str, ...]) -> dict[str, Any]:
@@ -82,7 +117,7 @@ def by_stage(table: Table, said: Words, *, order: tuple[str, ...]) -> dict[str, 
         .encode(x="n:Q", y=y, text=alt.Text("n:Q", format=","))
     )
     chart = alt.layer(bars, numbers).properties(width=WIDTH, height={"step": 34})
-    return dressed(chart, table, said)
+    return dressed(chart, table, said, more=together(table, said))
 
 
 def grid(table: Table, said: Words) -> dict[str, Any]:
@@ -100,4 +135,4 @@ def grid(table: Table, said: Words) -> dict[str, Any]:
     )
     numbers = base.mark_text().encode(x=x, y=y, text="n:Q", color=written_on("deep"))
     chart = alt.layer(boxes, numbers).properties(width=HEIGHT + 60, height=HEIGHT)
-    return dressed(chart, table, said)
+    return dressed(chart, table, said, more=together(table, said))

@@ -14,6 +14,7 @@ from lifeloop.charts.look import (
     data,
     dressed,
     hatched,
+    segment_of,
     time_axis,
     with_ends,
 )
@@ -46,7 +47,7 @@ def trend(
     by = segment_of(table)
     more: list[str] = []
     if by is not None:
-        rows, more = largest(rows, by, said)
+        rows, more = largest(rows, by, table, said)
         measures = measures[:1]
         names = sorted(rows[by].unique().to_list())
         long = rows.with_columns(series=pl.col(by), value=pl.col(measures[0]).cast(pl.Float64))
@@ -95,7 +96,7 @@ def trend(
         points = alt.Chart(data(dots.select(kept))).mark_point(size=26, filled=True, opacity=1)
         layers.append(points.encode(x=x("middle"), y=y, color=colour))
     chart = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
-    if len(labels) == 1:
+    if len(measures) == 1:
         more = [said.column(measures[0]), *more]
     return dressed(chart, table, said, more=more)
 
@@ -117,19 +118,17 @@ def returns(table: Table, said: Words) -> dict[str, Any]:
     return trend(replace(table, rows=rows), said, measures=measures, share=True)
 
 
-def largest(rows: pl.DataFrame, by: str, said: Words) -> tuple[pl.DataFrame, list[str]]:
-    """Return the rows of the segments with the most users, and the note that says so."""
+def largest(
+    rows: pl.DataFrame, by: str, table: Table, said: Words
+) -> tuple[pl.DataFrame, list[str]]:
+    """Return the rows of the segments with the most users, and the notes on what they are."""
+    split = " × ".join(said.column(name) for name in table.facts["by"])
+    more = [said.note("split", by=split)]
     numbers = [c for c, k in rows.schema.items() if k == pl.Int64 and c not in ("offset", "age")]
     size = pl.sum_horizontal(pl.col(numbers).abs().sum()) if numbers else pl.len()
     sizes = rows.group_by(by).agg(size=size)
     if sizes.height <= MOST_SEGMENTS:
-        return rows, []
+        return rows, more
     kept = sizes.sort("size", by, descending=[True, False]).head(MOST_SEGMENTS)[by]
-    note = said.note("largest", n=MOST_SEGMENTS, of=sizes.height)
-    return rows.filter(pl.col(by).is_in(kept.implode())), [note]
-
-
-def segment_of(table: Table) -> str | None:
-    """Return the attribute that the table is split by (the first, of several), None if whole."""
-    first = table.columns[0].name
-    return None if first in ("period", "cohort", "offset", "active_days") else first
+    more.append(said.note("largest", n=MOST_SEGMENTS, of=sizes.height))
+    return rows.filter(pl.col(by).is_in(kept.implode())), more

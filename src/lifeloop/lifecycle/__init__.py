@@ -8,6 +8,7 @@ a Polars table. ``Options`` are the parameters that mean the same everywhere.
 
 from lifeloop.lifecycle.active import active_day_histogram, active_users
 from lifeloop.lifecycle.activity import STATES, activity_states, return_rates
+from lifeloop.lifecycle.churn_rate import churn_rate
 from lifeloop.lifecycle.definitions import OVERLAYS, PRODUCT_STAGES, StageDefinitions
 from lifeloop.lifecycle.funnel import activation, conversion, signup_conversion
 from lifeloop.lifecycle.growth import growth_accounting
@@ -35,6 +36,7 @@ __all__ = [
     "active_day_histogram",
     "active_users",
     "activity_states",
+    "churn_rate",
     "conversion",
     "growth_accounting",
     "observable",

@@ -46,7 +46,7 @@ def active_users(
     spec/lifecycle.md, section 2.
     """
     view = opened(events, options)
-    days = with_neighbours(view)
+    days = with_neighbours(view, named=members)
     parts = [
         stretch(
             view,

@@ -64,7 +64,7 @@ def activity_states(
     spec/lifecycle.md, sections 2 and 3 (seven states).
     """
     view = opened(events, options)
-    stretches = state_stretches(view)
+    stretches = state_stretches(view, named=members)
     if members:
         rows = covering(view, stretches).rename({"label": "state"})
         return members_of(view, rows, label="state")
@@ -93,7 +93,7 @@ def return_rates(
         partial (the day after the period is not complete)(, small).
     """
     view = opened(events, options)
-    days = view.with_period(_with_state(view)).with_columns(
+    days = view.with_period(_with_state(view, named=members)).with_columns(
         back=(nw.col("after") == nw.col("day") + 1).cast(nw.Int64)
     )
     names = pl.DataFrame({"state": list(RETURNS), "measure": list(RETURNS.values())})
@@ -125,8 +125,8 @@ def _returners(view: View, days: pl.DataFrame, names: pl.DataFrame) -> pl.DataFr
     )
 
 
-def _with_state(view: View) -> Lazy:
-    days = with_neighbours(view)
+def _with_state(view: View, *, named: bool) -> Lazy:
+    days = with_neighbours(view, named=named)
     silent = nw.col("day") - nw.col("before")
     burnt_in = nw.col("day") >= view.first_new_day
     state = (
@@ -145,9 +145,12 @@ def _with_state(view: View) -> Lazy:
     return days.with_columns(state=state)
 
 
-def state_stretches(view: View) -> Lazy:
-    """Return the stretches of days of each state and user: user_id, ``by``, label, begin, until."""
-    days = _with_state(view)
+def state_stretches(view: View, *, named: bool = True) -> Lazy:
+    """Return the stretches of days of each state and user: user_id, ``by``, label, begin, until.
+
+    Without ``named``, ``user_id`` may be a number.
+    """
+    days = _with_state(view, named=named)
     day, after = nw.col("day"), nw.col("after")
     active = days.select("user_id", *view.by, label=nw.col("state"), begin=day, until=day + 1)
     silent = [

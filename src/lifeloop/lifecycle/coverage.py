@@ -11,6 +11,7 @@ import narwhals as nw
 import polars as pl
 
 from lifeloop.lifecycle.frame import Lazy, collect
+from lifeloop.lifecycle.numbered import numbered_days
 from lifeloop.lifecycle.options import View
 
 FAR = 1 << 40
@@ -78,11 +79,15 @@ def measured_days(view: View) -> pl.DataFrame:
     )
 
 
-def with_neighbours(view: View) -> Lazy:
+def with_neighbours(view: View, *, named: bool = True) -> Lazy:
     """Return user-days with the active day before and after: user_id, ``by``, day, before, after.
 
-    ``after`` is far in the future where there is none.
+    ``after`` is far in the future where there is none. Without ``named``, ``user_id`` may be a
+    number.
     """
+    numbered = None if named else numbered_days(view, far=FAR)
+    if numbered is not None:
+        return numbered
     in_order: dict[str, Any] = {"order_by": "day"}
     return view.user_days().with_columns(
         before=nw.col("day").shift(1).over("user_id", **in_order),

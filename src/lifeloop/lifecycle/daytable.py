@@ -74,6 +74,13 @@ class DayTable:
     def __len__(self) -> int:
         return len(self.day)
 
+    def part(self, first: int, stop: int) -> "DayTable":
+        """Return the days of the users from ``first`` up to, not including, ``stop``."""
+        a, b = int(self.starts[first]), int(self.starts[stop])
+        names = (*DAY_SCHEMA, "value_high", "p_low", "p_alive")
+        columns = {name: getattr(self, name)[a:b] for name in names}
+        return DayTable(columns.pop("day"), self.starts[first : stop + 1] - a, **columns)
+
 
 SPAN = 1 << 28
 """More days than any calendar has: a user's place and a day fit in one integer."""
@@ -126,7 +133,10 @@ def numbered_days(log: Log, definitions: StageDefinitions) -> tuple[pl.Series, p
     for name, frame in rare:
         rows = placed(collect(frame), users)
         counts[name] = np.zeros(len(days), dtype=np.int32)
-        counts[name][np.searchsorted(key, _key(rows, low))] = rows[name].to_numpy()
+        asked = _key(rows, low)
+        order = np.argsort(asked)  # so that the search walks through the days once, in order
+        at = np.searchsorted(key, asked[order])
+        counts[name][at] = rows[name].to_numpy()[order]
     table = days.with_columns(pl.Series(name, values) for name, values in counts.items())
     return users, table.select(
         "ix",

@@ -16,6 +16,37 @@ MOST_PERIODS = 1 << 30
 """More periods than this times the users (at most 2^32) would not fit in an int64."""
 
 
+def numbered_days(view: View, *, far: int) -> Lazy | None:
+    """Return each active day of each user once, with its neighbours; None: take the long way.
+
+    Returns
+    -------
+    lazy frame or None
+        user_id (a number), day, before (null: this is the user's first), after (``far``: the
+        last). None where users are split or another engine holds the events.
+    """
+    log = view.log
+    if view.by or not log.frame.implementation.is_polars() or log.lo_us is None:
+        return None
+    low, high = day_of(log.lo_us, log.zone), day_of(log.hi_us or log.lo_us, log.zone)
+    wide = high - low + 1
+    if wide > MOST_PERIODS:
+        return None
+    acts = view.active().select("user_id", "day").to_native()
+    user = pl.col("user_id").cast(pl.Categorical).to_physical().cast(pl.Int64)
+    keys = acts.select(key=user * wide + (pl.col("day") - low)).sort("key")
+    key, last, next_ = pl.col("key"), pl.col("key").shift(1), pl.col("key").shift(-1)
+    once = keys.filter((key != last).fill_null(value=True))
+    days = once.select(
+        user_id=key // wide,
+        day=key % wide + low,
+        before=pl.when(last // wide == key // wide).then(last % wide + low),
+        after=pl.when(next_ // wide == key // wide).then(next_ % wide + low).otherwise(far),
+    )
+    found: Lazy = nw.from_native(days)
+    return found
+
+
 def numbered_periods(view: View) -> Lazy | None:
     """Return each active period of each user once, with the one before; None: take the long way.
 

@@ -5,7 +5,9 @@ at most four known days: when "resurrected" ends, when the silence puts at risk,
 or is churn. Cutting each stretch there gives the whole path without walking the calendar.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,9 @@ NEVER = np.int64(1) << 40
 
 NONE, AT_RISK, RESURRECTED, CHURNED = range(4)
 """Overlay codes, in precedence order."""
+
+BATCH_ROWS = 1 << 17
+"""User-days that are worked on at once."""
 
 MIN_GAPS = 5
 """From this many gaps on, a user's own rhythm decides when silence is a risk."""
@@ -68,6 +73,31 @@ def path(table: DayTable, definitions: StageDefinitions, *, last_day: int) -> tu
     last_day : int
         Day number on which the path ends, below 2^31 - 1.
     """
+    if len(table) <= BATCH_ROWS:
+        return _path(table, definitions, last_day)
+    known: dict[str, NDArray[Any]] = {}
+    walked: dict[str, list[NDArray[Any]]] = {field.name: [] for field in fields(Path)}
+    for first, stop in _batches(table):
+        a, b = int(table.starts[first]), int(table.starts[stop])
+        f, p = _path(table.part(first, stop), definitions, last_day)
+        for field in fields(Facts):
+            values = getattr(f, field.name)
+            known.setdefault(field.name, np.empty(len(table), dtype=values.dtype))[a:b] = values
+        for name, moved in (("row", a), ("user", first), ("begin", 0)):
+            walked[name].append(getattr(p, name) + moved)
+        for name in ("product", "overlay"):
+            walked[name].append(getattr(p, name))
+    return Facts(**known), Path(**{name: np.concatenate(parts) for name, parts in walked.items()})
+
+
+def _batches(table: DayTable) -> Iterator[tuple[int, int]]:
+    # Whole users, from the first up to the last: so many that the columns of their days stay in
+    # the processor's cache.
+    cuts = np.searchsorted(table.starts, np.arange(0, len(table), BATCH_ROWS))
+    return pairwise(np.unique(np.append(cuts, len(table.starts) - 1)).tolist())
+
+
+def _path(table: DayTable, definitions: StageDefinitions, last_day: int) -> tuple[Facts, Path]:
     f = facts(table, definitions)
     d = definitions
     follows = np.append(table.day[1:], last_day + 1)  # [n]

@@ -49,7 +49,9 @@ def stage_counts(
     spec/lifecycle.md, section 2 (product stages).
     """
     view = opened(events, options)
-    stretches = nw.from_native(stage_stretches(view, definitions, predictions)).lazy()
+    named = members or bool(view.by)
+    spans = stage_stretches(view, definitions, predictions, named=named)
+    stretches = nw.from_native(spans).lazy()
     if members:
         rows = covering(view, stretches).rename({"label": "stage"})
         return members_of(view, rows, label="stage")
@@ -57,9 +59,16 @@ def stage_counts(
 
 
 def stage_stretches(
-    view: View, d: StageDefinitions, predictions: IntoFrame | None = None
+    view: View,
+    d: StageDefinitions,
+    predictions: IntoFrame | None = None,
+    *,
+    named: bool = True,
 ) -> pl.DataFrame:
-    """Return the stretches of days of each stage and user: user_id, ``by``, label, begin, until."""
+    """Return the stretches of days of each stage and user: user_id, ``by``, label, begin, until.
+
+    Without ``named``, ``user_id`` is the user's number, and there is no ``by``.
+    """
     if view.log.lo_us is None:
         text = dict.fromkeys(("user_id", *view.by, "label"), pl.String)
         return pl.DataFrame(schema={**text, "begin": pl.Int64, "until": pl.Int64})
@@ -69,7 +78,7 @@ def stage_stretches(
     follows[np.append(p.user[1:] != p.user[:-1], True)] = FAR
     frame = pl.DataFrame(
         {
-            "user_id": stood.user_ids.gather(p.user),
+            "user_id": stood.user_ids.gather(p.user) if named else pl.Series(p.user),
             "label": name_of(pl.Series(shown_codes(p)), SHOWN),
             "begin": p.begin,
             "until": follows,

@@ -11,7 +11,7 @@ from lifeloop.lifecycle.frame import Events
 from lifeloop.lifecycle.options import SMALL_CELL, Options, View, opened, segments
 from lifeloop.lifecycle.path import Path
 from lifeloop.lifecycle.segments import splitting
-from lifeloop.lifecycle.stages import SHOWN, described, shown_codes
+from lifeloop.lifecycle.stages import SHOWN, described, name_of, shown_codes
 from lifeloop.lifecycle.standing import standing
 
 
@@ -53,7 +53,7 @@ def transitions(
     spec/lifecycle.md, section 2.
     """
     view = opened(events, options)
-    moves = _moves(view, definitions, predictions)
+    moves = _moves(view, definitions, predictions, named=members)
     if members:
         columns = [*view.by, "period", "date", "user_id", "from", "to", "rule"]
         return moves.select(columns).sort(*view.by, "period", "date", "user_id")
@@ -68,7 +68,10 @@ def transitions(
     return table.select(columns)
 
 
-def _moves(view: View, d: StageDefinitions, predictions: IntoFrame | None) -> pl.DataFrame:
+def _moves(
+    view: View, d: StageDefinitions, predictions: IntoFrame | None, *, named: bool
+) -> pl.DataFrame:
+    # ``named``: with the day, the user and the rule of each.
     if view.log.lo_us is None:
         empty = {"period": pl.Date, "date": pl.Date, "partial": pl.Boolean}
         text = dict.fromkeys((*view.by, "user_id", "from", "to", "rule"), pl.String)
@@ -82,12 +85,16 @@ def _moves(view: View, d: StageDefinitions, predictions: IntoFrame | None) -> pl
     moved = moved[(p.begin[moved] >= low) & (p.begin[moved] <= high)]
     before = np.where(first[moved], -1, shown[moved - 1])
     days = p.begin[moved]
-    made = Path(p.row[moved], p.user[moved], days, p.product[moved], p.overlay[moved])
-    told = described(stood.user_ids, f, made, definitions=d)
-    moves = told.select("date", "user_id", "rule", to="stage").with_columns(
-        pl.Series("from", before).replace_strict(
-            list(range(len(SHOWN))), list(SHOWN), default=None, return_dtype=pl.String
-        ),
+    if named:
+        made = Path(p.row[moved], p.user[moved], days, p.product[moved], p.overlay[moved])
+        moves = described(stood.user_ids, f, made, definitions=d)
+        moves = moves.select("date", "user_id", "rule", to="stage")
+    else:
+        moves = pl.DataFrame({"to": name_of(pl.Series(shown[moved]), SHOWN)})
+        if view.by:
+            moves = moves.with_columns(user_id=stood.user_ids.gather(p.user[moved]))
+    moves = moves.with_columns(
+        name_of(pl.Series("from", before), SHOWN),
         ix=pl.Series(view.periods_of(days), dtype=pl.Int64),
     )
     moves = moves.join(view.periods(), on="ix", how="inner", maintain_order="left")

@@ -85,6 +85,7 @@ _SPECS = (
          (Option("bins", "integer", 5, "number of scores"),), ("conversion",), window=False),
     Spec("referrals", lc.referrals, "loyalty", _referrals, (), ("retention",), "referrer_id"),
     Spec("satisfaction", lc.satisfaction, "loyalty", types=("csat", "nps")),
+    Spec("churn_rate", lc.churn_rate, "retention", _placed, days=True),
     Spec("stage_counts", lc.stage_counts, "all", _placed, days=True),
     Spec("transitions", lc.transitions, "all", _placed, days=True),
     Spec("stages", lc.stages, "all", _placed, window=False, days=True),

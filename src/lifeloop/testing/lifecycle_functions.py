@@ -43,6 +43,7 @@ FUNCTIONS: dict[str, Callable[..., pl.DataFrame]] = {
     "referrals": lambda e, **o: lc.referrals(e, activates=["cart"], **o),
     "return_rates": lc.return_rates,
     "stages": lambda e, **o: lc.stages(e, definitions=DEFINITIONS, **o),
+    "churn_rate": lambda e, **o: lc.churn_rate(e, definitions=DEFINITIONS, **o),
     "stage_counts": lambda e, **o: lc.stage_counts(e, definitions=DEFINITIONS, **o),
     "transitions": lambda e, **o: lc.transitions(e, definitions=DEFINITIONS, **o),
 }

@@ -72,15 +72,14 @@ def change(
     whole_log = read(appended.clear() if histories is None else histories, zone=daily.zone)
     whole = day_frame(whole_log, d)
     ids = pl.concat([fresh["user_id"], whole["user_id"]]).unique().sort()
-    known = daily.users["user_id"]
-    new_users = ids.filter(~ids.is_in(known.implode())).to_frame("user_id")
-    users = pl.concat([daily.users, new_users])
-    dropped = indexed(again.to_frame(), users)["ix"].drop_nulls()
-    orders, moves = _orders(daily, log, users)
-    days = _merged(daily, indexed(fresh, users), moves)
-    redone = indexed(whole, users).select(DAYS)
-    redone_orders = indexed(order_sums(whole_log, d), users).select(list(ORDER_SCHEMA))
-    paths, people = followed(pl.concat([_whole(daily, days, len(users)), redone]), d)
+    places, new_users = _places(daily, ids, again)
+    n_users = len(daily.users) + len(new_users)
+    dropped = _indexed(again.to_frame(), places)["ix"].drop_nulls()
+    orders, moves = _orders(daily, log, places, n_users)
+    days = _merged(daily, _indexed(fresh, places), moves)
+    redone = _indexed(whole, places).select(DAYS)
+    redone_orders = _indexed(order_sums(whole_log, d), places).select(list(ORDER_SCHEMA))
+    paths, people = followed(pl.concat([_whole(daily, days, n_users), redone]), d)
     times = [t for t in (daily.last_us, log.hi_us, whole_log.hi_us) if t is not None]
     return Delta(
         new_users,
@@ -91,6 +90,22 @@ def change(
         people,
         max(times, default=None),
     )
+
+
+def _places(daily: Daily, ids: pl.Series, redo: pl.Series) -> tuple[pl.DataFrame, pl.DataFrame]:
+    # Where the users of a change stand among all, found in one pass: user_id, ix; and the new.
+    every = daily.users.with_row_index("ix").with_columns(pl.col("ix").cast(pl.Int32))
+    asked = pl.concat([ids, redo]).unique().to_frame("user_id")
+    known = every.join(asked, on="user_id", how="semi")
+    new = ids.to_frame("user_id").join(known, on="user_id", how="anti").sort("user_id")
+    first = len(daily.users)
+    placed = new.with_columns(ix=pl.int_range(first, first + pl.len(), dtype=pl.Int32))
+    return pl.concat([known.select("user_id", "ix"), placed]), new
+
+
+def _indexed(frame: pl.DataFrame, places: pl.DataFrame) -> pl.DataFrame:
+    joined = frame.join(places, on="user_id", how="left", maintain_order="left")
+    return joined.drop("user_id")
 
 
 def late(daily: Daily, new: pl.DataFrame) -> set[str]:
@@ -107,13 +122,11 @@ def applied(daily: Daily, delta: Delta) -> Daily:
     users = pl.concat([daily.users, delta.new_users])
     gone = _mask(delta.dropped, len(users))
     touched = _mask(delta.people["ix"], len(users)) | gone
-    days = daily.days.filter(pl.Series(~gone[daily.days["ix"].to_numpy()]))
-    orders = daily.orders.filter(pl.Series(~gone[daily.orders["ix"].to_numpy()]))
     return replace(
         daily,
         users=users,
-        days=pl.concat([_without(days, delta.days, ["ix", "day"]), delta.days]),
-        orders=pl.concat([_without(orders, delta.orders, KEYS), delta.orders]),
+        days=pl.concat([_without(daily.days, delta.days, ["ix", "day"], gone), delta.days]),
+        orders=pl.concat([_without(daily.orders, delta.orders, KEYS, gone), delta.orders]),
         path=pl.concat([_left(daily.path, touched), delta.path]),
         people=pl.concat([_left(daily.people, touched), delta.people]),
         last_us=delta.last_us,
@@ -124,11 +137,17 @@ def _left(frame: pl.DataFrame, touched: Bool) -> pl.DataFrame:
     return frame.filter(pl.Series(~touched[frame["ix"].to_numpy()]))
 
 
-def _without(frame: pl.DataFrame, changed: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+def _without(
+    frame: pl.DataFrame, changed: pl.DataFrame, keys: list[str], gone: Bool
+) -> pl.DataFrame:
     # Only rows of the users that the change names can be replaced: look no further.
-    if changed.is_empty():
-        return frame
-    return frame.join(changed.select(keys), on=keys, how="anti", nulls_equal=True)
+    ix = frame["ix"].to_numpy()
+    named = np.flatnonzero(_mask(changed["ix"], len(gone))[ix])
+    rows = frame[named].select(keys).with_columns(at=pl.Series(named, dtype=pl.Int64))
+    stale = rows.join(changed.select(keys), on=keys, how="semi", nulls_equal=True)["at"]
+    keep = ~gone[ix] if gone.any() else np.ones(len(ix), dtype=bool)
+    keep[stale.to_numpy()] = False
+    return frame if keep.all() else frame.filter(pl.Series(keep))
 
 
 def _mask(ix: pl.Series, n: int) -> Bool:
@@ -139,9 +158,14 @@ def _mask(ix: pl.Series, n: int) -> Bool:
 
 def _whole(daily: Daily, days: pl.DataFrame, n_users: int) -> pl.DataFrame:
     # All days of the users with new days: the old ones that stay, and the new.
-    asked = _mask(days["ix"], n_users)
-    old = daily.days.filter(pl.Series(asked[daily.days["ix"].to_numpy()]))
-    return pl.concat([_without(old, days, ["ix", "day"]), days])
+    old = _of(daily.days, days["ix"], n_users)
+    kept = old.join(days.select("ix", "day"), on=["ix", "day"], how="anti")
+    return pl.concat([kept, days])
+
+
+def _of(frame: pl.DataFrame, ix: pl.Series, n_users: int) -> pl.DataFrame:
+    # The rows of these users.
+    return frame[np.flatnonzero(_mask(ix, n_users)[frame["ix"].to_numpy()])]
 
 
 def _merged(daily: Daily, fresh: pl.DataFrame, moves: pl.DataFrame) -> pl.DataFrame:
@@ -152,9 +176,8 @@ def _merged(daily: Daily, fresh: pl.DataFrame, moves: pl.DataFrame) -> pl.DataFr
     rows = rows.with_columns(pl.col("keys", "d_orders").fill_null(0)).select(DAYS)
     newest = daily.people.select("ix", day=pl.col("last_day").cast(DAY_SCHEMA["day"]))
     again = rows.join(newest, on=["ix", "day"], how="semi").select("ix", "day")
-    known = daily.days.filter(
-        pl.Series(_mask(again["ix"], len(daily.users))[daily.days["ix"].to_numpy()])
-    ).join(again, on=["ix", "day"], how="semi")
+    known = _of(daily.days, again["ix"], len(daily.users))
+    known = known.join(again, on=["ix", "day"], how="semi")
     both = pl.concat([rows, known.select(DAYS)])
     return both.group_by("ix", "day").agg(
         pl.col("active", *(n for n in RARE if n != "keys")).any(),
@@ -162,15 +185,18 @@ def _merged(daily: Daily, fresh: pl.DataFrame, moves: pl.DataFrame) -> pl.DataFr
     ).select(DAYS)  # fmt: skip
 
 
-def _orders(daily: Daily, log: Log, users: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _orders(
+    daily: Daily, log: Log, places: pl.DataFrame, n_users: int
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     # The sums of the orders touched, and by how much each user's net-positive orders change.
     d = daily.definitions
     lines = order_lines(log, d.orders, d.refunds)
     by_day = collect(
         lines.group_by(*ORDER, "day").agg(*[nw.col(name).sum() for name in SUMS])
     ).with_columns(pl.col("order_id").cast(pl.String))
-    rows = indexed(by_day, users).sort(*KEYS, "day")
-    before = rows.select(KEYS).unique().join(daily.orders, on=KEYS, how="left", nulls_equal=True)
+    rows = _indexed(by_day, places).sort(*KEYS, "day")
+    known = _of(daily.orders, rows["ix"], n_users)
+    before = rows.select(KEYS).unique().join(known, on=KEYS, how="left", nulls_equal=True)
     before = before.with_columns(pl.col(SUMS).fill_null(0))
     rows = rows.join(
         before.rename({name: f"was_{name}" for name in SUMS}), on=KEYS, how="left", nulls_equal=True

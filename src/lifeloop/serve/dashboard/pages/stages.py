@@ -20,7 +20,7 @@ TABLES_OF = {
     "loyalty": ("observed_ltv", "referrals", "satisfaction"),
     "at_risk": ("return_rates", "activity_states"),
     "resurrected": ("growth_accounting",),
-    "churned": ("growth_accounting",),
+    "churned": ("churn_rate", "growth_accounting"),
 }
 """The tables that speak of each stage."""
 
