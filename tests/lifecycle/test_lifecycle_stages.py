@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lifeloop.config import Scenario
 from lifeloop.contracts import UNTIMED, History
-from lifeloop.lifecycle import StageDefinitions, churn_rate, stage_of, stages
+from lifeloop.lifecycle import StageDefinitions, churn_rate, stage_of, stages, transitions
 from lifeloop.lifecycle.predictions import predicted
 
 START = date(2024, 1, 1)
@@ -463,3 +463,23 @@ def test_churn_counts_who_was_there_when_the_period_began() -> None:
         (date(2024, 3, 1), "late"),
         (date(2024, 4, 1), "here"),
     ]
+
+
+def test_users_walked_in_batches_stand_where_all_at_once_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(3)
+    events = pl.DataFrame(
+        {
+            "user_id": [f"u{k}" for k in rng.integers(0, 40, 900)],
+            "t_us": 1_704_067_200_000_000 + rng.integers(0, 200 * 86_400_000_000, 900),
+            "type": rng.choice(np.array(TYPES), 900),
+        }
+    )
+    whole = transitions(events, definitions=DEFINITIONS, members=True)
+    now = stages(events, definitions=DEFINITIONS)
+    for rows in (1, 7, 100):
+        monkeypatch.setattr("lifeloop.lifecycle.path.BATCH_ROWS", rows)
+        assert transitions(events, definitions=DEFINITIONS, members=True).equals(whole)
+        assert stages(events, definitions=DEFINITIONS).equals(now)
+    assert whole.height > 100
