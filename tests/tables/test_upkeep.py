@@ -197,7 +197,7 @@ def test_tables_from_the_daily_state_equal_those_from_the_events(shop: Shop, lan
     shop.refresh()
     kept, events = shop.read(shop.folder), shop.read(None)
     assert kept.daily is not None
-    assert len(FROM_DAYS) == 10
+    assert len(FROM_DAYS) == 11
     for name in FROM_DAYS:
         answered: list[dict[str, Any]] = [
             {},
