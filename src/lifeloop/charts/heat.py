@@ -121,7 +121,7 @@ def _map(
 def _top(known: pl.DataFrame, across: str, value: str) -> float:
     # One cohort of one user at 100% must not make all the others pale: 2% of the users may.
     beyond = known.filter(pl.col(across) > 0).sort(value)
-    reached = beyond["n"].cum_sum() >= 0.98 * beyond["n"].sum()
+    reached = beyond["n"].cum_sum() >= 0.98 * float(beyond["n"].sum())
     found = beyond.filter(reached)[value].min()
     return float(str(found)) if found else 1.0
 
@@ -137,6 +137,6 @@ def _cut(rows: pl.DataFrame, across: str, said: Words) -> tuple[pl.DataFrame, li
     cohorts = known["cohort"].unique().sort(descending=True)
     kept = cohorts.head(MOST_COHORTS)
     shown = rows.filter(pl.col("cohort").is_in(kept.implode()), pl.col(across) <= MOST_OFFSETS)
-    if len(cohorts) <= MOST_COHORTS and known[across].max() <= MOST_OFFSETS:
+    if len(cohorts) <= MOST_COHORTS and (known[across] <= MOST_OFFSETS).all():
         return shown, []
     return shown, [said.note("cut", n=len(kept), of=len(cohorts), offsets=MOST_OFFSETS)]
