@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import polars as pl
@@ -27,8 +28,11 @@ import polars as pl
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
-from lifeloop import Lifeloop
+from lifeloop import Lifeloop, learn
+from lifeloop.contracts import Long
 from lifeloop.events.records import EVENT_SCHEMA, ITEM_SCHEMA
+from lifeloop.models import Blend, Ranked, build
+from lifeloop.models.registry import BLENDED
 from lifeloop.serve import keys
 
 SEED = 11
@@ -43,12 +47,19 @@ ANSWERED_MS = 30  # taken off the pause, so that the rate comes out
 ASKED_PER_S = 100
 
 
+FOUR = ("recency_popularity", "content", "itemknn", "ease")
+"""The retrievers of the row that the goal speaks of."""
+PIPELINES = {"four": FOUR, "all": BLENDED}
+MOST = 1500  # held-out queries that the trees learn from: enough for trees of the usual size
+N_CATEGORIES = 200
+
+
 def prepare(n_items: int, n_users: int) -> Path:
-    """Make the shop: 5 events a user, 200 categories, titles of words; train once."""
+    """Make the shop: 5 events a user, 200 categories, titles of words; train both pipelines once.
+
+    The trees are served whether or not they win on a made-up shop: this measures what they cost.
+    """
     folder = FOLDER / f"serve-{n_items}-{n_users}"
-    done = folder / "ready"
-    if done.exists():
-        return folder
     schema = f"lifeloop_bench_{n_items}_{n_users}"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "lifeloop.toml").write_text(
@@ -56,21 +67,38 @@ def prepare(n_items: int, n_users: int) -> Path:
         f'url = "{SERVER}?schema={schema}"\n'
         '[models]\ntext_encoder = "tfidf"\n'
     )
-    rng = np.random.default_rng(SEED)
     with Lifeloop.open(folder) as loop:
-        with loop.store.bulk():
-            loop.store.put_items(items(n_items, rng), received_us=NOW_US)
-            for start in range(0, n_users, 20_000):
-                part = events(start, min(20_000, n_users - start), n_items, rng)
-                loop.store.append(part, received_us=NOW_US)
-        loop.train()
-    done.touch()
+        if not (folder / "filled").exists():
+            fill(loop, n_items, n_users)
+            (folder / "filled").touch()
+        for name, parts in PIPELINES.items():
+            if not (folder / name).exists():
+                (folder / name).write_text(trained(loop, parts))
     return folder
 
 
-def items(n: int, rng: np.random.Generator) -> pl.DataFrame:
+def fill(loop: Lifeloop, n_items: int, n_users: int) -> None:
+    """Store the items and events."""
+    rng = np.random.default_rng(SEED)
+    category = rng.integers(0, N_CATEGORIES, n_items)
+    with loop.store.bulk():
+        loop.store.put_items(items(category, rng), received_us=NOW_US)
+        for start in range(0, n_users, 20_000):
+            part = events(start, min(20_000, n_users - start), category, rng)
+            loop.store.append(part, received_us=NOW_US)
+
+
+def trained(loop: Lifeloop, parts: tuple[str, ...]) -> str:
+    """Train these retrievers and the trees above them; return the bundle."""
+    settings = loop.scenario.models
+    ranked = Ranked(Blend(parts=tuple(build(parts, settings))), most=MOST, margin=-1.0)
+    with mock.patch.object(learn, "build", return_value=[ranked]):
+        return str(loop.train()["bundle"])
+
+
+def items(category: Long, rng: np.random.Generator) -> pl.DataFrame:
+    n = len(category)
     words = np.array([f"w{i:04}" for i in range(4000)])
-    category = rng.integers(0, 200, n)
     own = rng.integers(0, 4000, (n, 3))
     titles = [
         " ".join([*words[(c * 20 + np.arange(3)) % 4000], *words[row]])
@@ -84,9 +112,15 @@ def items(n: int, rng: np.random.Generator) -> pl.DataFrame:
     return pl.DataFrame(held, schema=ITEM_SCHEMA)
 
 
-def events(first: int, n_users: int, n_items: int, rng: np.random.Generator) -> pl.DataFrame:
-    n = n_users * 5
+def events(first: int, n_users: int, category: Long, rng: np.random.Generator) -> pl.DataFrame:
+    """Five events a person: half of what is popular, half of one category of their own."""
+    n, n_items = n_users * 5, len(category)
     popular = (n_items * rng.power(0.35, n)).astype(np.int64) % n_items
+    by_category = np.argsort(category, kind="stable")
+    start = np.searchsorted(category[by_category], np.arange(N_CATEGORIES + 1))
+    liked = np.repeat(rng.integers(0, N_CATEGORIES, n_users), 5)
+    near = start[liked] + (rng.power(0.35, n) * np.diff(start)[liked]).astype(np.int64)
+    popular = np.where(rng.random(n) < 0.5, popular, by_category[near])
     kinds = np.array(["view", "view", "view", "cart", "purchase"])
     held: dict[str, Any] = {name: [None] * n for name in EVENT_SCHEMA}
     held["event_id"] = [f"e{first * 5 + i}" for i in range(n)]
@@ -102,9 +136,10 @@ def events(first: int, n_users: int, n_items: int, rng: np.random.Generator) -> 
 
 
 @contextmanager
-def served(folder: Path, *, workers: int) -> Iterator[tuple[str, str, int]]:
+def served(folder: Path, *, workers: int, pipeline: str) -> Iterator[tuple[str, str, int]]:
     """Run ``lifeloop serve``; yield its address, a key, and its process id."""
     with Lifeloop.open(folder) as loop:
+        loop.activate((folder / pipeline).read_text())
         key, text = keys.create(
             loop.store.kept, name="bench", roles=("admin",), at_us=loop.moment().as_of_us
         )
@@ -187,6 +222,35 @@ def wrk(url: str, key: str, script: str, *, connections: int, seconds: int) -> d
     return found
 
 
+def spent_s(pid: int) -> tuple[float, float]:
+    """Return the processor's seconds of the workers below a server, and of PostgreSQL here."""
+    told = {"workers": 0.0, "postgres": 0.0}
+    tick = os.sysconf("SC_CLK_TCK")
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, _, rest = path.read_text().partition("(")[2].rpartition(")")
+        except OSError:  # it has ended
+            continue
+        fields = rest.split()
+        who = "workers" if int(fields[1]) == pid else "postgres" if name == "postgres" else None
+        if who is not None:
+            told[who] += (int(fields[11]) + int(fields[12])) / tick
+    return told["workers"], told["postgres"]
+
+
+def measured(
+    pid: int, url: str, key: str, script: str, *, connections: int, seconds: int
+) -> dict[str, float]:
+    """Run wrk; add what one answer cost the processor, which says more on a busy machine."""
+    before = spent_s(pid)
+    told = wrk(url, key, script, connections=connections, seconds=seconds)
+    after = spent_s(pid)
+    n = max(1.0, told["per_s"] * seconds)
+    for name, was, now in zip(("workers", "postgres"), before, after, strict=True):
+        told[f"{name}_cpu_ms"] = round((now - was) * 1000 / n, 2)
+    return told
+
+
 def memory_mb(pid: int) -> list[float]:
     """Return the resident memory of every worker below a server, in MB."""
     told = subprocess.run(
@@ -199,6 +263,7 @@ def peer(n_items: int, n_users: int) -> dict[str, float]:
     """Return what one ``recommend`` of implicit's ALS costs in this process, in ms."""
     import scipy.sparse as sp
     from implicit.als import AlternatingLeastSquares
+    from threadpoolctl import threadpool_limits
 
     rng = np.random.default_rng(SEED)
     n = n_users * 5
@@ -206,47 +271,45 @@ def peer(n_items: int, n_users: int) -> dict[str, float]:
     columns = (n_items * rng.power(0.35, n)).astype(np.int64) % n_items
     matrix = sp.csr_matrix((np.ones(n, np.float32), (rows, columns)), (n_users, n_items))
     model = AlternatingLeastSquares(factors=64, iterations=1, random_state=SEED, num_threads=1)
-    model.fit(matrix, show_progress=False)
     spent = []
-    for user in rng.integers(0, n_users, 200):
-        started = time.perf_counter()
-        model.recommend(user, matrix[user], N=10)
-        spent.append((time.perf_counter() - started) * 1000)
+    with threadpool_limits(1):
+        model.fit(matrix, show_progress=False)
+        for user in rng.integers(0, n_users, 200):
+            started = time.perf_counter()
+            model.recommend(user, matrix[user], N=10)
+            spent.append((time.perf_counter() - started) * 1000)
     return {"p50_ms": float(np.median(spent)), "p99_ms": float(np.percentile(spent, 99))}
 
 
-def load(folder: Path, *, n_items: int, n_users: int, seconds: int, workers: int) -> dict[str, Any]:
+def load(
+    folder: Path, *, n_items: int, n_users: int, seconds: int, workers: int, pipeline: str
+) -> dict[str, Any]:
     wait = int(1000 * CONNECTIONS / ASKED_PER_S) - ANSWERED_MS
     fill: dict[str, Any] = {"users": n_users, "items": n_items}
-    with served(folder, workers=workers) as (url, key, pid):
-        told: dict[str, Any] = {
-            "one_at_a_time": wrk(
-                url, key, RECOMMEND.format(wait=0, **fill), connections=1, seconds=seconds
-            ),
-            "at_100_per_s": wrk(
-                url,
-                key,
-                RECOMMEND.format(wait=wait, **fill),
-                connections=CONNECTIONS,
-                seconds=seconds,
-            ),
-            "as_many_as_it_can": wrk(
-                url, key, RECOMMEND.format(wait=0, **fill), connections=8, seconds=seconds
-            ),
-            "events_in_batches_of_100": wrk(
-                url, key, EVENTS.format(**fill), connections=4, seconds=seconds
-            ),
-            "memory_mb": memory_mb(pid),
+    with served(folder, workers=workers, pipeline=pipeline) as (url, key, pid):
+        asked = RECOMMEND.format
+        shapes: dict[str, tuple[str, int]] = {
+            "one_at_a_time": (asked(wait=0, **fill), 1),
+            "at_100_per_s": (asked(wait=wait, **fill), CONNECTIONS),
+            "as_many_as_it_can": (asked(wait=0, **fill), 8),
+            "events_in_batches_of_100": (EVENTS.format(**fill), 4),
         }
+        told: dict[str, Any] = {
+            name: measured(pid, url, key, script, connections=connections, seconds=seconds)
+            for name, (script, connections) in shapes.items()
+        }
+        told["memory_mb"] = memory_mb(pid)
     told["events_per_s"] = round(told["events_in_batches_of_100"]["per_s"] * 100)
     return told
 
 
-def soak(folder: Path, *, n_items: int, n_users: int, seconds: int, workers: int) -> dict[str, Any]:
+def soak(
+    folder: Path, *, n_items: int, n_users: int, seconds: int, workers: int, pipeline: str
+) -> dict[str, Any]:
     """Ask for recommendations for long; memory after a tenth of the time and at the end."""
     wait = int(1000 * CONNECTIONS / 50) - ANSWERED_MS
     script = RECOMMEND.format(wait=wait, users=n_users, items=n_items)
-    with served(folder, workers=workers) as (url, key, pid):
+    with served(folder, workers=workers, pipeline=pipeline) as (url, key, pid):
         wrk(url, key, script, connections=CONNECTIONS, seconds=max(5, seconds // 10))
         first = memory_mb(pid)
         rest = wrk(url, key, script, connections=CONNECTIONS, seconds=seconds - seconds // 10)
@@ -269,10 +332,16 @@ def main() -> None:
     asked.add_argument("--seconds", type=int, default=15)
     asked.add_argument("--soak-seconds", type=int, default=1200)
     asked.add_argument("--workers", type=int, default=2)
+    asked.add_argument("--pipeline", choices=tuple(PIPELINES), default="four")
     given = asked.parse_args()
     FOLDER.mkdir(exist_ok=True)
     folder = prepare(given.items, given.users)
-    sizes = {"n_items": given.items, "n_users": given.users, "workers": given.workers}
+    sizes: dict[str, Any] = {
+        "n_items": given.items,
+        "n_users": given.users,
+        "workers": given.workers,
+    }
+    sizes["pipeline"] = given.pipeline
     told: dict[str, Any] = {
         "seed": SEED,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",

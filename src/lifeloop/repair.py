@@ -251,16 +251,21 @@ def _stored(
     records = [record for _, record in pairs]
     if kind == "item":
         items = frame_of(records, ITEM_SCHEMA)
-        return store.put_items(items, received_us=now_us, repairs=repairs)
+        return _counted(store.put_items(items, received_us=now_us, repairs=repairs))
     if kind == "user":
         users = frame_of(records, USER_SCHEMA)
         users = users if key is None else pseudonymised(users, key=key)
-        return store.put_users(users, received_us=now_us, repairs=repairs)
+        return _counted(store.put_users(users, received_us=now_us, repairs=repairs))
     frame = frame_of(records, EVENT_SCHEMA)
     frame = frame if key is None else pseudonymised(frame, key=key)
     named = [_named(part, seen) for part in frame.partition_by("source", maintain_order=True)]
     timed = event_times(with_crawlers(pl.concat(named)), received_us=now_us)
     report = store.append(timed, received_us=now_us, repairs=repairs)
+    return _counted(report)
+
+
+def _counted(report: IngestReport) -> IngestReport:
+    """Return the counts, without what became of each row."""
     return replace(report, event_ids=(), outcomes=())
 
 

@@ -193,4 +193,4 @@ def test_what_cannot_be_indexed_is_left_alone() -> None:
         replace(catalogue(), blocks=(8, 8)),
     ):
         assert odd.indexed(rng=rng, least=1_000) is odd
-    assert FROM > 100_000
+    assert FROM >= 50_000  # a catalogue of a demo is read whole

@@ -13,7 +13,7 @@ from lifeloop.models.data import DAY_US, part_of, queries
 from lifeloop.models.fresh import fresh_items
 from lifeloop.models.holdout import hold_out
 from lifeloop.models.rank.boosted import Boosting, monotone, train_booster
-from lifeloop.models.rank.candidates import Lists, raw_scores
+from lifeloop.models.rank.candidates import Lists
 from lifeloop.models.rank.features import features, names
 from lifeloop.models.rank.items import WINDOWS, ItemFacts
 from lifeloop.models.rank.ranked import Ranked
@@ -158,7 +158,7 @@ def lists_of(data: TrainData, asked: Queries) -> Lists:
         notes=(),
         n_items=data.n_items,
     )
-    return Lists.of(raw_scores((part,), asked)[:, 0], asked, 0, blend=blend, repeats=True)
+    return Lists.of(asked, 0, blend=blend, repeats=True)
 
 
 def test_windows_end_at_the_request_and_not_at_the_training() -> None:

@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
@@ -15,43 +14,7 @@ from lifeloop.serve.dashboard import formats
 from lifeloop.serve.dashboard.changes import unusual
 from lifeloop.serve.dashboard.shell import NAV
 from lifeloop.serve.dashboard.sparks import parts, spark
-from lifeloop.testing.served import SETTINGS
-
-WAIT = 40
-
-
-class Reader:
-    """Somebody who is signed in, and waits while a page says that it is being made."""
-
-    def __init__(self, client: TestClient, csrf: str) -> None:
-        self.client, self.csrf = client, csrf
-
-    def get(self, path: str, **given: Any) -> Any:
-        for _ in range(WAIT):
-            answer = self.client.get(path, **given)
-            if 'http-equiv="refresh"' not in answer.text:
-                return answer
-        raise AssertionError(f"{path} was never ready")
-
-    def text(self, path: str, **given: Any) -> str:
-        answer = self.get(path, **given)
-        assert answer.status_code == 200, (path, answer.status_code, answer.text[-800:])
-        return str(answer.text)
-
-
-def reader_of(loop: Lifeloop) -> Iterator[Reader]:
-    with TestClient(create_app(loop), follow_redirects=False) as client:
-        password = signin.create_account(loop.store.kept, "ann", at_us=1)
-        client.post("/login", data={"account": "ann", "password": password})
-        token = client.cookies[signin.COOKIE]
-        session = signin.session_of(loop.store.kept, token, at_us=2)
-        assert session is not None
-        yield Reader(client, session.csrf)
-
-
-@pytest.fixture
-def reader(served_shop: Lifeloop) -> Iterator[Reader]:
-    yield from reader_of(served_shop)
+from lifeloop.testing.served import SETTINGS, Reader, reader_of
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])

@@ -85,15 +85,44 @@ def test_bulk_forms_tell_what_became_of_the_rows(asking: Asking) -> None:
     told = client.put("/v1/items", json=rows).json()
     assert (told["accepted"], told["duplicate"], told["rejected"]) == (2, 0, 1)
     assert told["reasons"] == [{"reason": "missing_item_id", "count": 1, "lines": [2]}]
+    assert told["results"] == [
+        {"item_id": "b1", "status": "accepted"},
+        {"item_id": "b2", "status": "accepted"},
+        {"item_id": None, "status": "rejected", "reason": "missing_item_id"},
+    ]
     assert client.patch("/v1/items", json=[{"item_id": "b1", "title": "B"}]).json()["accepted"] == 1
     assert client.get("/v1/items/b1").json() == {"item_id": "b1", "price": 1.0, "title": "B"}
     gone = client.post("/v1/items/remove", json={"ids": ["b1", "nope", "b1"]})
-    assert gone.json() == {"removed": 1, "missing": ["nope"]}
+    assert (gone.json()["removed"], gone.json()["missing"]) == (1, ["nope"])
+    assert [row["status"] for row in gone.json()["results"]] == ["removed", "missing", "removed"]
     assert (
         client.put("/v1/users", json=[{"user_id": "p", "consent": {"ads": False}}]).status_code
         == 200
     )
     assert client.get("/v1/users/p").json() == {"user_id": "p", "consent": {"ads": False}}
+
+
+def test_each_row_of_a_bulk_write_is_told_what_became_of_it_in_its_place(asking: Asking) -> None:
+    client = asking("operate")
+    client.put("/v1/items", json=[{"item_id": "same", "price": 1}])
+    rows: list[Any] = [
+        {"item_id": "r" * 5000},  # longer than the store's keys: refused by the store
+        {"item_id": "same", "price": 1},
+        {"price": "dear", "item_id": "x"},
+        {"item_id": "new"},
+        {"item_id": "new", "price": 2},
+    ]
+    told = client.put("/v1/items", json=rows).json()
+    assert [row["status"] for row in told["results"]] == [
+        *("rejected", "duplicate", "rejected", "accepted", "accepted"),
+    ]
+    assert all(row.get("item_id") == rows[at]["item_id"] for at, row in enumerate(told["results"]))
+    why = {reason["reason"]: reason["lines"] for reason in told["reasons"]}
+    assert why[told["results"][0]["reason"]] == [0]
+    assert why[told["results"][2]["reason"]] == [2]
+    assert told["accepted"] + told["duplicate"] + told["rejected"] == len(rows)
+    people = client.patch("/v1/users", json=[{"user_id": "z1"}, {"user_id": "z1"}, {}]).json()
+    assert [row["status"] for row in people["results"]] == ["accepted", "duplicate", "rejected"]
 
 
 @pytest.mark.parametrize(

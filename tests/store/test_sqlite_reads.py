@@ -172,3 +172,29 @@ def test_a_live_read_goes_on_during_a_long_write(store: SqlStore) -> None:
         thread.start()
         thread.join(timeout=10)
         assert done == [1]
+
+
+def test_what_is_written_during_a_large_read_is_seen_at_once(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_CHUNK", 10)
+    store.append(rows(50), received_us=NOW)
+    read, seen = module._read_columns, []
+
+    def and_meanwhile(*given: Any) -> pl.DataFrame:
+        store.kept.put("session", "late", {"n": len(seen)}, at_us=NOW)
+        seen.append(store.kept.get("session", "late"))  # the connection that read first is free
+        return read(*given)
+
+    monkeypatch.setattr(module, "_read_columns", and_meanwhile)
+    assert store.snapshot().events.height == 50
+    assert seen == [{"n": n} for n in range(len(seen))]
+    assert seen
+
+
+def test_a_snapshot_of_some_columns_holds_the_same_rows(store: SqlStore) -> None:
+    store.append(rows(50), received_us=NOW)
+    store.identify("v", "u", received_us=NOW)
+    columns = ["seq", "user_id", "type", "t_us"]
+    some = store.snapshot(columns=columns)
+    assert some.events.equals(store.snapshot().events.select(columns))

@@ -7,7 +7,7 @@
 """
 
 from lifeloop.client import calls
-from lifeloop.client.answers import Job, Recommended, Row, Sent, Slate, Written
+from lifeloop.client.answers import Job, Recommended, Row, Sent, Slate, Written, WrittenRow
 from lifeloop.client.calls import Call
 from lifeloop.client.clients import AsyncClient, Client
 from lifeloop.client.retrying import Patience
@@ -23,5 +23,6 @@ __all__ = [
     "Sent",
     "Slate",
     "Written",
+    "WrittenRow",
     "calls",
 ]

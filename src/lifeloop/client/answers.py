@@ -21,8 +21,18 @@ class Counted(msgspec.Struct, frozen=True):
     lines: list[int] = []
 
 
-class Written(msgspec.Struct, frozen=True):
-    """What became of the rows of one write."""
+class WrittenRow(msgspec.Struct, frozen=True):
+    """What became of one item or user: ``accepted``, ``duplicate`` (as it is stored already) or
+    ``rejected`` with its reason."""
+
+    status: str
+    item_id: str | None = None
+    user_id: str | None = None
+    reason: str | None = None
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """How many rows of one write became what."""
 
     accepted: int
     duplicate: int
@@ -32,8 +42,14 @@ class Written(msgspec.Struct, frozen=True):
     notes: list[str] = []
 
 
-class Sent(Written, frozen=True):
-    """The same for events, row by row."""
+class Written(Counts, frozen=True):
+    """What became of items or users, row by row."""
+
+    results: list[WrittenRow] = []
+
+
+class Sent(Counts, frozen=True):
+    """What became of events, row by row."""
 
     results: list[Row] = []
 

@@ -173,8 +173,17 @@ class Store(Protocol):
         """Return the items behind the ``n`` last changes, newest first."""
         ...
 
-    def snapshot(self, *, as_of_us: int | None = None, seq: int | None = None) -> Snapshot:
-        """Return everything known at ``seq`` with event time before ``as_of_us``."""
+    def snapshot(
+        self,
+        *,
+        as_of_us: int | None = None,
+        seq: int | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> Snapshot:
+        """Return everything known at ``seq`` with event time before ``as_of_us``.
+
+        ``columns``: those of the events; what is not asked for is not read.
+        """
         ...
 
     def changes(self, *, after_seq: int) -> Changes:

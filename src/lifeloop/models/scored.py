@@ -148,8 +148,8 @@ def answer(
             if not (weight > 0 or (any_fresh and weight_fresh > 0)):
                 told.append(None)
                 continue
-            item_ix, score = _ranks(part, queries, b) if not linear else _row(part, queries, b)
-            spread = _spread(part, queries, b, score, n_items) if linear else 1.0
+            item_ix, score = _ranks(part, queries, b) if not linear else row_of(part, queries, b)
+            spread = spread_of(part, queries, b, score, n_items) if linear else 1.0
             said = Said(item_ix, score, weight / spread, weight_fresh / spread)
             told.append(said)
             known = _add(said, total[b], known, is_fresh=is_fresh, new=new)
@@ -193,7 +193,7 @@ def rms(scores: Float, n_items: int) -> float:
     return size if size > 0 else 1.0
 
 
-def _spread(part: FittedRetriever, queries: Queries, b: int, score: Float, n_items: int) -> float:
+def spread_of(part: FittedRetriever, queries: Queries, b: int, score: Float, n_items: int) -> float:
     """Return the root mean square of a part's scores; of all, also where it told the best only."""
     whole = getattr(part, "spread", None)
     told = None if whole is None else whole(queries, b)
@@ -244,7 +244,7 @@ def _add(said: Said, total: Float, known: Bool | None, *, is_fresh: Bool, new: L
     return known
 
 
-def _row(part: FittedRetriever, queries: Queries, b: int) -> tuple[Int | None, Float]:
+def row_of(part: FittedRetriever, queries: Queries, b: int) -> tuple[Int | None, Float]:
     """Return the items that the part can score (None: all) and their scores."""
     row = getattr(part, "row", None)
     if row is not None:

@@ -6,6 +6,7 @@ in the shared record of the job. Its signs of life are told by the machine's own
 processes see, whatever clock the loop was given.
 """
 
+import os
 import subprocess
 import sys
 import threading
@@ -23,6 +24,8 @@ KIND = "job"
 LOCK = "train"
 RUNNING = ("starting", "running")
 _SILENT_BEATS = 15
+OWN = "LIFELOOP_SERVE_OWN"
+"""Variable that names those which the service set for its workers, and not for a training."""
 
 
 class Jobs:
@@ -93,6 +96,7 @@ class Jobs:
             [sys.executable, "-m", "lifeloop.serve.trainer"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
+            env={k: v for k, v in os.environ.items() if k not in os.environ.get(OWN, "").split()},
             start_new_session=True,  # a stopped server does not stop a training
         )
         if child.stdin is not None:

@@ -1,5 +1,6 @@
 """The processes: granian in front, one application per worker."""
 
+import gc
 import multiprocessing
 import os
 import shutil
@@ -20,11 +21,20 @@ from lifeloop.errors import SchemaTooNew, StoreError
 from lifeloop.loop import Lifeloop
 from lifeloop.serve import keys, logs, signin
 from lifeloop.serve.app import create_app
+from lifeloop.serve.jobs import OWN
 from lifeloop.serve.metrics import FOLDER
 from lifeloop.serve.settings import ServeSettings
 from lifeloop.serve.tracing import tracing
 
 VARIABLE = "LIFELOOP_SERVE"
+LIBRARIES = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "2",
+}
+"""What workers tell their libraries, unless it is told already: there is a worker per core, so
+that threads of BLAS would wait for each other; and many arenas of the allocator only hold on to
+memory. A training is not told so (``jobs``)."""
 _DRAIN_S = 30
 _STORE_S, _AGAIN_S = 600.0, 1.0
 
@@ -53,6 +63,8 @@ def run(
         "log_level": log_level,
     }
     os.environ[VARIABLE] = msgspec.json.encode(told).decode()
+    ours = {name: value for name, value in LIBRARIES.items() if name not in os.environ}
+    os.environ |= {**ours, OWN: " ".join(ours)}
     # Not a fork: it would copy this process's threads, locks and libraries half alive.
     multiprocessing.set_start_method("spawn", force=True)
     counters = tempfile.mkdtemp(prefix="lifeloop-metrics-")
@@ -88,6 +100,8 @@ def make_app() -> FastAPI:
     @asynccontextmanager
     async def lifespan(served: FastAPI) -> AsyncIterator[None]:
         async with inner(served):
+            gc.collect()
+            gc.freeze()  # what was loaded stays: do not look through it again and again
             yield
         loop.close()
 

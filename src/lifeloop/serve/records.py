@@ -120,14 +120,19 @@ def remove_item(store: Store, item_id: str, *, if_match: str | None, at_us: int)
 
 
 def remove_items(store: Store, item_ids: Sequence[str], *, at_us: int) -> dict[str, Any]:
-    """Take many items out; return how many, and which were not there."""
+    """Take many items out; return how many, which were not there, and a result per id."""
     with _alone(store, ITEMS):
         found = ITEMS.read(store, item_ids)
         there = [record for record in found if record is not None]
         if there:
             _stored(ITEMS.put(store, [_removed(r) for r in there], at_us=at_us))
     missing = [i for i, record in zip(item_ids, found, strict=True) if record is None]
-    return {"removed": len({r.item_id for r in there if isinstance(r, Item)}), "missing": missing}
+    results = [
+        {"item_id": i, "status": "missing" if record is None else "removed"}
+        for i, record in zip(item_ids, found, strict=True)
+    ]
+    removed = len({r.item_id for r in there if isinstance(r, Item)})
+    return {"removed": removed, "missing": missing, "results": results}
 
 
 def put_many(
@@ -139,9 +144,9 @@ def put_many(
     zone: str,
     at_us: int,
 ) -> IngestReport:
-    """Replace (or merge into) many records; refused rows are counted with their reason."""
+    """Replace (or merge into) many records; ``outcomes`` tells what became of each row."""
     records: list[Record] = []
-    reasons: dict[str, list[int]] = {}
+    refused: dict[int, str] = {}
     notes: dict[str, None] = {}
     with _alone(store, kind):
         if merge:
@@ -150,12 +155,22 @@ def put_many(
             try:
                 records.append(kind.parse(row, zone=zone))
             except InputError as error:
-                reasons.setdefault(str(getattr(error, "reason", "bad_row")), []).append(at)
+                refused[at] = str(getattr(error, "reason", "bad_row"))
                 notes[f"row {at}: {error}"] = None
         report = kind.put(store, records, at_us=at_us) if records else IngestReport()
-    refused = tuple(Reason(why, len(at), tuple(at[:20])) for why, at in reasons.items())
-    n = sum(len(at) for at in reasons.values())
-    return report + IngestReport(rejected=n, reasons=refused, notes=tuple(notes)[:20])
+    told = iter(report.outcomes)
+    outcomes = [refused[at] if at in refused else next(told) for at in range(len(rows))]
+    places: dict[str, list[int]] = {}
+    for at, outcome in enumerate(outcomes):
+        if outcome not in ("accepted", "duplicate"):
+            places.setdefault(outcome, []).append(at)  # the store counted those that it was given
+    return replace(
+        report,
+        rejected=sum(len(at) for at in places.values()),
+        reasons=tuple(Reason(why, len(at), tuple(at[:20])) for why, at in places.items()),
+        notes=tuple(notes)[:20],
+        outcomes=tuple(outcomes),
+    )
 
 
 def merged(before: Record | None, patch: Mapping[str, Any]) -> dict[str, Any]:

@@ -41,6 +41,10 @@ class Backend(Protocol):
         """Open one consistent read for what every request asks, without the layers between."""
         ...
 
+    def once(self) -> AbstractContextManager[Fetch]:
+        """Open the same for one statement, which needs no transaction around it."""
+        ...
+
     def write(self) -> AbstractContextManager[sa.Connection]:
         """Open the one write transaction; durable once the block has ended."""
         ...

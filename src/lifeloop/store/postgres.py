@@ -19,7 +19,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from lifeloop.store.backend import Fetch
 from lifeloop.store.postgres_errors import told, translated, unreachable, was_lost
 from lifeloop.store.postgres_turns import BUSY_S, SHARED_TURN, TURN
 from lifeloop.store.postgres_url import Address, read_url
+from lifeloop.store.postgres_values import SQL, framed, holdable
 from lifeloop.store.secret import Secret
 
 LONGEST_KEY = 2600
@@ -64,6 +65,7 @@ class PostgresBackend:
         self._hot: dict[sa.Select[Any], tuple[str, dict[str, Any]]] = {}
         self._writer = _engine(self._new_writer, kept=1, more=0)
         self._reader = _engine(self._new_reader, kept=_READERS[0], more=_READERS[1])
+        self._single = _engine(self._new_single, kept=_READERS[0], more=_READERS[1])
         self._beside = _engine(self._new_beside, kept=_BESIDE[0], more=_BESIDE[1])
 
     @property
@@ -76,20 +78,29 @@ class PostgresBackend:
         """The most bytes of a text that an index can hold."""
         return LONGEST_KEY
 
-    @contextmanager
-    def read(self) -> Iterator[sa.Connection]:
+    def read(self) -> AbstractContextManager[sa.Connection]:
         """Open one consistent read, which the server refuses to let write."""
-        self._not_forked()
-        with self._told() as step, self._reader.connect() as con:
-            step["connected"] = True
-            with _given_up_if_lost(con):
-                yield con
+        return self._open(self._reader)
 
     @contextmanager
     def hot(self) -> Iterator[Fetch]:
         """Open one consistent read for small, frequent statements."""
-        with self.read() as con:
+        with self._open(self._reader) as con:
             yield partial(self.fetch, con)
+
+    @contextmanager
+    def once(self) -> Iterator[Fetch]:
+        """Open a read of one statement: two trips to the server less than a transaction."""
+        with self._open(self._single) as con:
+            yield partial(self.fetch, con)
+
+    @contextmanager
+    def _open(self, engine: sa.Engine) -> Iterator[sa.Connection]:
+        self._not_forked()
+        with self._told() as step, engine.connect() as con:
+            step["connected"] = True
+            with _given_up_if_lost(con):
+                yield con
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -140,8 +151,8 @@ class PostgresBackend:
 
     def packed(self, values: Sequence[str]) -> str:
         """Return texts as JSON; those that PostgreSQL cannot hold name nothing in it."""
-        if not _holdable("\n".join(values)):
-            values = [value for value in values if _holdable(value)]
+        if not holdable("\n".join(values)):
+            values = [value for value in values if holdable(value)]
         return json.dumps(list(values), ensure_ascii=False)
 
     def insert(self, con: sa.Connection, table: sa.Table, rows: pl.DataFrame) -> None:
@@ -153,7 +164,7 @@ class PostgresBackend:
         columns = ", ".join(f'"{name}"' for name in names)
         sql = f'COPY "{table.name}" ({columns}) FROM STDIN (FORMAT BINARY)'
         with _driver(con).cursor() as cursor, cursor.copy(sql.encode()) as copy:
-            copy.set_types([_SQL[str(rows[name].dtype)] for name in names])
+            copy.set_types([SQL[str(rows[name].dtype)] for name in names])
             for row in rows.select(names).iter_rows():
                 copy.write_row(row)
         if getattr(self._bulk, "depth", 0):
@@ -181,7 +192,7 @@ class PostgresBackend:
         with self.read() as con:
             rows = con.execute(statement.limit(_CHUNK)).all()
         if len(rows) < _CHUNK:
-            return _framed(rows, schema)
+            return framed(rows, schema)
         return self._by_columns(statement, schema)
 
     def scrub(self) -> None:
@@ -198,6 +209,7 @@ class PostgresBackend:
         """Release every connection."""
         if os.getpid() == self._pid:
             self._reader.dispose()
+            self._single.dispose()
             self._beside.dispose()
             self._writer.dispose()
 
@@ -284,6 +296,11 @@ class PostgresBackend:
         con = psycopg.connect(self.address.conninfo, prepare_threshold=None)
         con.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         con.read_only = True
+        return con
+
+    def _new_single(self) -> psycopg.Connection[Any]:
+        con = psycopg.connect(self.address.conninfo, autocommit=True)
+        con.execute("SET default_transaction_read_only = on")
         return con
 
     def _new_beside(self) -> psycopg.Connection[Any]:
@@ -385,27 +402,3 @@ def _given_up_if_lost(con: sa.Connection) -> Iterator[None]:
 def _driver(con: sa.Connection) -> psycopg.Connection[Any]:
     driver: Any = con.connection.driver_connection
     return driver  # type: ignore[no-any-return]
-
-
-# ---------------------------------------------------------------- values
-
-_SQL = {"String": "text", "Int64": "int8", "Int32": "int4", "Float64": "float8"}
-_SQL |= {"Boolean": "bool", "Binary": "bytea"}
-
-
-def _holdable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\0" not in text
-
-
-def _framed(rows: Sequence[Sequence[Any]], schema: Mapping[str, Any]) -> pl.DataFrame:
-    columns: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) or [()] * len(schema)
-    return pl.DataFrame(
-        [
-            pl.Series(name, column, dtype=kind)
-            for (name, kind), column in zip(schema.items(), columns, strict=True)
-        ]
-    )

@@ -1,5 +1,7 @@
 """Everything known at one moment, as frames."""
 
+from collections.abc import Sequence
+
 import polars as pl
 import sqlalchemy as sa
 
@@ -15,8 +17,13 @@ from lifeloop.store.backend import Backend, bound
 from lifeloop.store.tables import events, links, superseded
 from lifeloop.store.versions import ITEMS, USERS, known_at
 
+_NEEDED = ("seq", "user_id", "anonymous_id", "t_us")
+"""Columns that are read whatever was asked for: who it was, and in what order."""
 
-def take_snapshot(backend: Backend, *, as_of_us: int | None, seq: int | None) -> Snapshot:
+
+def take_snapshot(
+    backend: Backend, *, as_of_us: int | None, seq: int | None, columns: Sequence[str] | None
+) -> Snapshot:
     """Return the store as known at ``seq``, events before ``as_of_us`` and untimed ones.
 
     The reads need no common transaction: rows up to a sequence number never change.
@@ -25,7 +32,7 @@ def take_snapshot(backend: Backend, *, as_of_us: int | None, seq: int | None) ->
         newest = clock.newest(con)
     known = newest if seq is None else min(seq, newest)
     return Snapshot(
-        events=_events(backend, as_of_us=as_of_us, seq=known),
+        events=_events(backend, as_of_us=as_of_us, seq=known, columns=columns),
         users=backend.frame(known_at(USERS, known), USER_SCHEMA),
         items=items_known(backend, seq=known),
         as_of_us=as_of_us,
@@ -41,13 +48,18 @@ def items_known(backend: Backend, *, seq: int | None) -> pl.DataFrame:
     )
 
 
-def _events(backend: Backend, *, as_of_us: int | None, seq: int) -> pl.DataFrame:
-    query = sa.select(*(events.c[name] for name in STORED_EVENT_SCHEMA)).where(events.c.seq <= seq)
+def _events(
+    backend: Backend, *, as_of_us: int | None, seq: int, columns: Sequence[str] | None
+) -> pl.DataFrame:
+    wanted = STORED_EVENT_SCHEMA if columns is None else {*columns, *_NEEDED}
+    schema = {name: kind for name, kind in STORED_EVENT_SCHEMA.items() if name in wanted}
+    query = sa.select(*(events.c[name] for name in schema)).where(events.c.seq <= seq)
     if as_of_us is not None:
         query = query.where(sa.or_(events.c.t_us.is_(None), events.c.t_us < bound(as_of_us)))
-    frame = backend.frame(query, STORED_EVENT_SCHEMA)
+    frame = backend.frame(query, schema)
     frame = without_replaced(backend, frame, seq=seq)
-    return resolved(backend, frame, seq=seq).sort("user_id", "t_us", "seq")
+    found = resolved(backend, frame, seq=seq).sort("user_id", "t_us", "seq")
+    return found if columns is None else found.select(columns)
 
 
 def without_replaced(backend: Backend, frame: pl.DataFrame, *, seq: int) -> pl.DataFrame:

@@ -146,9 +146,16 @@ class SqlStore:
         """Return the items behind the ``n`` last changes, newest first."""
         return versions.newest_items(self._backend, n)
 
-    def snapshot(self, *, as_of_us: int | None = None, seq: int | None = None) -> Snapshot:
+    def snapshot(
+        self,
+        *,
+        as_of_us: int | None = None,
+        seq: int | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> Snapshot:
         """Return everything known at ``seq`` with event time before ``as_of_us``."""
-        return snapshots.take_snapshot(self._backend, as_of_us=as_of_us, seq=seq)
+        given: dict[str, Any] = {"as_of_us": as_of_us, "seq": seq, "columns": columns}
+        return snapshots.take_snapshot(self._backend, **given)
 
     def changes(self, *, after_seq: int) -> Changes:
         """Return the events that came after ``after_seq``, and whose past changed."""
@@ -304,7 +311,7 @@ class SqlStore:
 
     def head(self) -> Head:
         """Return the newest sequence number, the span of event time and the active bundle."""
-        with self._backend.hot() as fetch:
+        with self._backend.once() as fetch:
             return Head(*fetch(_HEAD, {})[0])
 
     def last_seq(self) -> int:

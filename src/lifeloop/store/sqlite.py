@@ -13,7 +13,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,10 @@ class SqliteBackend:
                 raise
             self._idle.append(con)
 
+    def once(self) -> AbstractContextManager[Fetch]:
+        """Open a read of one statement."""
+        return self.hot()
+
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """Open the write transaction, after every other writer of any process."""
@@ -162,8 +166,10 @@ class SqliteBackend:
         sql, values = self._compiled(statement)
         self._not_forked()
         with told(self.path), self._reader.begin() as con:
-            cursor = _driver(con).execute(sql, values)
-            rows = cursor.fetchmany(_CHUNK)
+            # closed, whatever is left in it: a statement under way would keep this connection,
+            # which others are given next, in the past
+            with closing(_driver(con).execute(sql, values)) as cursor:
+                rows = cursor.fetchmany(_CHUNK)
             if len(rows) < _CHUNK:
                 return _framed(rows, schema)
         try:
@@ -171,8 +177,11 @@ class SqliteBackend:
         except (sqlite3.Error, OSError):
             # Most likely no room for the copy. Anything worse is met and told again below.
             pass
-        with told(self.path), self._reader.begin() as con:
-            cursor = _driver(con).execute(sql, values)
+        with (
+            told(self.path),
+            self._reader.begin() as con,
+            closing(_driver(con).execute(sql, values)) as cursor,
+        ):
             return pl.concat([_framed(part, schema) for part in _parts(cursor)])
 
     def scrub(self) -> None:

@@ -22,7 +22,11 @@ from lifeloop.store.rows import LINE, conformed, holds_nul, not_finite, reasons,
 from lifeloop.store.tables import items, users
 from lifeloop.store.tombstones import erased_of, marked
 
+TOLD_UP_TO = 10_000
+"""Rows of one write whose outcome is told one by one."""
+
 _JSON = ("consent", "attributes")
+_AT = "_at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ def put(
         **too_long([kind.key], backend.longest_key),
     }
     why = refused(rows, rules)
-    seen, rows = rows, rows.filter(why.is_null())
+    seen, rows = rows, rows.with_row_index(_AT).filter(why.is_null())
     texts = canonical_rows(rows, list(kind.schema))
     contents = [blake2b(text.encode(), digest_size=16).digest() for text in texts]
     rows = rows.with_columns(pl.Series("content", contents, dtype=pl.Binary))
@@ -95,11 +99,18 @@ def put(
             outcomes = ["stored" if reason is None else str(reason) for reason in why]
             settle(con, repairs, outcomes, at_us=received_us)
     bad = seen.filter(why.is_not_null())
+    stored = set(new[_AT])
     return IngestReport(
         accepted=new.height,
         duplicate=seen.height - bad.height - new.height,
         rejected=bad.height,
         reasons=reasons(bad, why.drop_nulls()) if bad.height else (),
+        outcomes=tuple(
+            ("accepted" if at in stored else "duplicate") if reason is None else str(reason)
+            for at, reason in enumerate(why)
+        )
+        if frame.height <= TOLD_UP_TO
+        else (),
     )
 
 
@@ -126,7 +137,7 @@ def read_items(backend: Backend, ids: Sequence[str], *, seq: int | None) -> list
 
 def items_since(backend: Backend, seq: int) -> list[Item]:
     """Return the items with a version after ``seq``, each as it is now."""
-    with backend.hot() as fetch:
+    with backend.once() as fetch:
         found = fetch(_SINCE, {"after": seq})
     newest = {row[0]: row for row in found}  # the last version of an id stands
     return [Item(**_fields(dict(zip(ITEM_SCHEMA, row, strict=True)))) for row in newest.values()]
@@ -134,7 +145,7 @@ def items_since(backend: Backend, seq: int) -> list[Item]:
 
 def newest_items(backend: Backend, n: int) -> list[Item]:
     """Return the ``n`` items that changed last, newest first, each as it is now."""
-    with backend.hot() as fetch:
+    with backend.once() as fetch:
         found = fetch(_NEWEST, {"n": n})
     newest = {row[0]: row for row in reversed(found)}
     rows = sorted(newest.values(), key=lambda row: -int(row[-1]))
@@ -176,7 +187,7 @@ def _read(
 ) -> dict[str, dict[str, Any]]:
     query = newest_of(kind.name, tuple(kind.schema), backend.listed)
     values = {"ids": backend.packed(ids), "known": bound(seq)}
-    with backend.hot() as fetch:
+    with backend.once() as fetch:
         found = fetch(query, values)
     rows = (dict(zip(kind.schema, row, strict=True)) for row in found)
     return {row[kind.key]: _fields(row) for row in rows}

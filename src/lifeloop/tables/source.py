@@ -99,7 +99,8 @@ def read_source(
 
     ``folder`` may hold a daily state (``upkeep``); it is used where nothing has come since.
     """
-    snapshot = screened(store.snapshot(as_of_us=moment.as_of_us), scenario)
+    whole = store.snapshot(as_of_us=moment.as_of_us, columns=COLUMNS)
+    snapshot = screened(whole, scenario)
     source = replace(source_of(snapshot, scenario, moment=moment), predictions=predictions)
     daily = None if folder is None else fresh(store, scenario, folder, seq=snapshot.seq)
     if daily is None or (daily.last_us is not None and daily.last_us >= moment.as_of_us):

@@ -10,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from lifeloop import Lifeloop
-from lifeloop.serve import ServeSettings, create_app
+from lifeloop.serve import ServeSettings, create_app, signin
 from lifeloop.serve import keys as api_keys
 
 SETTINGS: dict[str, Any] = {
@@ -83,3 +83,45 @@ def asking(served_shop: Lifeloop) -> Iterator[Asking]:
     yield client
     for made in opened:
         made.__exit__(None, None, None)
+
+
+_WAIT = 40
+"""How often a page that is being made is asked for again."""
+
+
+class Reader:
+    """Somebody who is signed in, and waits while a page says that it is being made."""
+
+    def __init__(self, client: TestClient, csrf: str) -> None:
+        self.client, self.csrf = client, csrf
+
+    def get(self, path: str, **given: Any) -> Any:
+        """Return the answer once the page is made."""
+        for _ in range(_WAIT):
+            answer = self.client.get(path, **given)
+            if 'http-equiv="refresh"' not in answer.text:
+                return answer
+        raise AssertionError(f"{path} was never ready")
+
+    def text(self, path: str, **given: Any) -> str:
+        """Return the page as text; it must answer 200."""
+        answer = self.get(path, **given)
+        assert answer.status_code == 200, (path, answer.status_code, answer.text[-800:])
+        return str(answer.text)
+
+
+def reader_of(loop: Lifeloop) -> Iterator[Reader]:
+    """Sign in to the pages of a service over this loop."""
+    with TestClient(create_app(loop), follow_redirects=False) as client:
+        password = signin.create_account(loop.store.kept, "ann", at_us=1)
+        client.post("/login", data={"account": "ann", "password": password})
+        token = client.cookies[signin.COOKIE]
+        session = signin.session_of(loop.store.kept, token, at_us=2)
+        assert session is not None
+        yield Reader(client, session.csrf)
+
+
+@pytest.fixture
+def reader(served_shop: Lifeloop) -> Iterator[Reader]:
+    """Somebody who is signed in to the pages of the trained shop."""
+    yield from reader_of(served_shop)

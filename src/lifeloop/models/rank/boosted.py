@@ -19,6 +19,7 @@ from lifeloop.contracts import Bool, Double, Float
 from lifeloop.models import arrays as ar
 from lifeloop.models.rank.calibration import platt
 from lifeloop.models.rank.items import CODE
+from lifeloop.models.rank.shap import ShapTables
 from lifeloop.models.rank.table import Table, ndcg_per_query, served
 
 FOLDS = 5
@@ -75,6 +76,7 @@ class FittedBooster:
     slope: float
     level: float
     booster: Any
+    tables: ShapTables | None  # None: LightGBM works out what features add
 
     def score(self, features: Float) -> Double:
         """Return [C] scores of candidates [C, F]."""
@@ -86,6 +88,8 @@ class FittedBooster:
         """Return [C, F+1]: what each feature adds to the score (TreeSHAP), the bias last."""
         if not len(features):
             return np.empty((0, len(self.names) + 1))
+        if self.tables is not None:
+            return self.tables.shares(features)
         told = self.booster.predict(features, num_threads=1, pred_contrib=True)
         return np.asarray(told, dtype=np.float64)
 
@@ -113,7 +117,8 @@ class FittedBooster:
         """Return the model of that text."""
         import lightgbm
 
-        return cls(text, names, slope, level, lightgbm.Booster(model_str=text))
+        booster = lightgbm.Booster(model_str=text)
+        return cls(text, names, slope, level, booster, ShapTables.of(booster))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

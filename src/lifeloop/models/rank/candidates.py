@@ -1,18 +1,23 @@
 """Which items are ranked: the best of every part, and of the blend.
 
-Letters used in shapes: P parts, I items, C candidates of one query, B queries.
+A part says something about some items and nothing about the rest, and is kept as that (``Row``): a
+request over a large catalogue costs what is said, not parts times items.
+
+Letters used in shapes: P parts, I items, C candidates of one query.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
-from lifeloop.contracts import Bool, Double, FittedRetriever, Float, Int, Queries
+from lifeloop.contracts import Bool, Double, FittedRetriever, Float, Int, Long, Queries
 from lifeloop.models.blended import FittedBlend
+from lifeloop.models.data import part_of
+from lifeloop.models.retrieve.content import FittedContent
 from lifeloop.models.retrieve.topk import best
-from lifeloop.models.scored import rms
+from lifeloop.models.scored import row_of, spread_of
 
 DEPTH = 40
 """Candidates taken from every part; the blend gives twice as many."""
@@ -22,88 +27,141 @@ RANKED = 200
 """How far down a list places are told apart."""
 
 
+class Row(NamedTuple):
+    """What one list says; -inf for items that may not come back."""
+
+    item_ix: Int | None  # [m] ascending; None: every item
+    score: Float  # [m] or [I]
+    rest: Callable[[Int], Float] | None = None  # of items that an index of the nearest left out
+
+    def at(self, item_ix: Int) -> Float:
+        """Return [n] scores of n items, -inf where nothing is said."""
+        if self.item_ix is None:
+            return np.asarray(self.score[item_ix])
+        place, held = _found(self.item_ix, item_ix)
+        told = np.full(len(item_ix), -np.inf, np.float32)
+        told[held] = self.score[place[held]]
+        if self.rest is not None and not held.all():
+            told[~held] = self.rest(item_ix[~held])
+        return told
+
+    def best(self, k: int, *, allowed: Bool | None) -> Int:
+        """Return at most k items of finite score that are allowed, best first."""
+        if self.item_ix is None:
+            return best(self.score, k, allowed=allowed)
+        may = None if allowed is None else allowed[self.item_ix]
+        return np.asarray(self.item_ix[best(self.score, k, allowed=may)])
+
+    def without(self, own: Int) -> "Row":
+        """Return the same saying nothing of some items [h]."""
+        score = self.score.copy()
+        if self.item_ix is None:
+            score[own] = -np.inf
+        else:
+            place, held = _found(self.item_ix, own)
+            score[place[held]] = -np.inf
+        return self._replace(score=score)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Lists:
     """What the parts, and the blend of them, say to one query. The blend is the last row."""
 
-    scores: Float  # [P+1, I]; -inf where nothing is said, and for items that may not come back
+    rows: tuple[Row, ...]  # [P+1]
     peak: Double  # [P+1] highest score
-    tops: Float  # [P+1, min(RANKED, I)] the highest scores, ascending
+    tops: tuple[Float, ...]  # [P+1] the RANKED highest scores of each, ascending
     weights: Double  # [P] of the blend
     fresh: Double  # [P] of the blend, for items that nobody has used
     is_fresh: Bool  # [I]
 
     @classmethod
-    def of(cls, raw: Float, queries: Queries, b: int, *, blend: FittedBlend, repeats: bool) -> Self:
-        """Return the lists of query b from the parts' scores [P, I] in units of their rms."""
-        scores = np.empty((len(raw) + 1, raw.shape[1]), np.float32)
-        scores[:-1] = raw
-        scores[-1] = _blended(raw, blend)
+    def of(cls, queries: Queries, b: int, *, blend: FittedBlend, repeats: bool) -> Self:
+        """Ask the parts of a blend; scores are in units of each part's rms over the catalogue."""
+        one = part_of(queries, b, b + 1)
+        raw = [_asked(part, one, blend.n_items) for part in blend.parts]
+        rows = [*raw, Row(None, _blended(raw, blend))]
         if not repeats:
-            scores[:, queries.item_ix[queries.indptr[b] : queries.indptr[b + 1]]] = -np.inf
-        n = min(RANKED, scores.shape[1])
-        tops = np.sort(np.partition(scores, scores.shape[1] - n, axis=1)[:, scores.shape[1] - n :])
-        peak = tops[:, -1].astype(np.float64) if n else np.zeros(len(scores))
-        return cls(scores, peak, tops, blend.weights, blend.fresh, blend.is_fresh)
+            rows = [row.without(one.item_ix) for row in rows]
+        tops = [np.sort(row.score[best(row.score, RANKED)]) for row in rows]
+        peak = [float(top[-1]) if len(top) else -np.inf for top in tops]
+        return cls(
+            tuple(rows), np.array(peak), tuple(tops), blend.weights, blend.fresh, blend.is_fresh
+        )
+
+    @property
+    def n_items(self) -> int:
+        """Size of the catalogue."""
+        return len(self.is_fresh)
 
     @property
     def total(self) -> Float:
         """What the blend says [I]."""
-        return np.asarray(self.scores[-1])
+        return self.rows[-1].score
 
-    def places(self, item_ix: Int) -> Double:
-        """Return [P+1, C]: how many items each list puts before, at most ``RANKED``."""
-        asked = self.scores[:, item_ix]
-        width = self.tops.shape[1]
-        rows = zip(self.tops, asked, strict=True)
-        return np.stack([width - np.searchsorted(top, own, side="right") for top, own in rows])
+    def scores(self, item_ix: Int) -> Float:
+        """Return [P+1, C]: what each list says of some items; -inf where it says nothing."""
+        return np.stack([row.at(item_ix) for row in self.rows])
+
+    def places(self, scores: Float) -> Long:
+        """Return [P+1, C]: how many items each list puts before such scores, at most ``RANKED``."""
+        pairs = zip(self.tops, scores, strict=True)
+        return np.stack([len(top) - np.searchsorted(top, own, side="right") for top, own in pairs])
 
     def terms(self, item_ix: Int) -> Double:
         """Return [P, C]: what each part adds to the blend's score."""
-        own = self.scores[:-1, item_ix].astype(np.float64)
+        own = self.scores(item_ix)[:-1].astype(np.float64)
         weights = np.where(self.is_fresh[item_ix], self.fresh[:, None], self.weights[:, None])
         return np.where(own > -np.inf, own, 0.0) * weights
 
 
-def raw_scores(parts: Sequence[FittedRetriever], queries: Queries) -> Float:
-    """Return [P, B, I] what every part says, in units of its rms over the catalogue."""
-    rows = []
-    for part in parts:
-        own = part.score(queries)
-        for row in own:
-            row /= np.float32(rms(row[row > -np.inf], len(row)))
-        rows.append(own)
-    return np.stack(rows)
-
-
 def gather(lists: Lists, *, allowed: Bool | None) -> Int:
     """Return the candidates [C ≤ MOST], ascending: the best places of any list come first."""
-    never = np.iinfo(np.int32).max
-    place = np.full(lists.scores.shape[1], never, dtype=np.int32)
-    for p, row in enumerate(lists.scores):
-        top = best(row, DEPTH if p < len(lists.scores) - 1 else 2 * DEPTH, allowed=allowed)
-        place[top] = np.minimum(place[top], np.arange(len(top), dtype=np.int32))
-    found = np.flatnonzero(place < never)
+    tops = [row.best(DEPTH, allowed=allowed) for row in lists.rows[:-1]]
+    tops.append(lists.rows[-1].best(2 * DEPTH, allowed=allowed))
+    item = np.concatenate(tops)
+    place = np.concatenate([np.arange(len(top)) for top in tops])
+    order = np.lexsort((place, item))
+    item, place = item[order], place[order]
+    first = np.ones(len(item), np.bool_)
+    first[1:] = item[1:] != item[:-1]
+    found, place = item[first], place[first]  # [C] each item at its best place
     if len(found) > MOST:
-        found = np.sort(found[np.argsort(place[found], kind="stable")[:MOST]])
+        found = np.sort(found[np.argsort(place, kind="stable")[:MOST]])
     return found.astype(np.int32)
 
 
-def _blended(raw: Float, blend: FittedBlend) -> Float:
-    """Return [I] the linear blend of parts [P, I]; -inf where no part with a weight speaks."""
-    total = np.zeros(raw.shape[1], np.float32)
-    known = np.zeros(raw.shape[1], np.bool_)
+def _asked(part: FittedRetriever, one: Queries, n_items: int) -> Row:
+    item_ix, score = row_of(part, one, 0)
+    unit = np.float32(spread_of(part, one, 0, score, n_items))
+    if isinstance(part, FittedContent) and part.near is not None:
+        # the trees learned from scores of everything
+        return Row(item_ix, score / unit, lambda items: part.exact(one, 0, items) / unit)
+    return Row(item_ix, score / unit)
+
+
+def _blended(rows: Sequence[Row], blend: FittedBlend) -> Float:
+    """Return [I] the linear blend of what the parts say; -inf where none with a weight speaks."""
+    total = np.zeros(blend.n_items, np.float32)
+    known = np.zeros(blend.n_items, np.bool_)
     new = np.flatnonzero(blend.is_fresh)
-    for row, weight, fresh in zip(raw, blend.weights, blend.fresh, strict=True):
+    for row, weight, fresh in zip(rows, blend.weights, blend.fresh, strict=True):
         if weight <= 0 and (fresh <= 0 or not new.size):
             continue
-        says = row > -np.inf
-        own = np.where(says, row, np.float32(0.0))
-        term = own * np.float32(weight)
-        spoken = says & (weight > 0)
-        if new.size:
-            term[new] = own[new] * np.float32(fresh)
-            spoken[new] = says[new] & (fresh > 0)
-        total += term
-        known |= spoken
-    return np.where(known, total, np.float32(-np.inf))
+        at = slice(None) if row.item_ix is None else row.item_ix.astype(np.intp)
+        if new.size and weight != fresh:
+            factor = np.where(blend.is_fresh[at], np.float32(fresh), np.float32(weight))
+            total[at] += row.score * factor
+            known[at] |= factor > 0
+        else:
+            total[at] += row.score * np.float32(weight)
+            known[at] = True
+    np.copyto(total, -np.inf, where=~known)
+    return total
+
+
+def _found(ascending: Int, item_ix: Int) -> tuple[Long, Bool]:
+    """Return the place of each item in an ascending list, and whether it is there."""
+    if not len(ascending):
+        return np.zeros(len(item_ix), np.int64), np.zeros(len(item_ix), np.bool_)
+    place = np.minimum(np.searchsorted(ascending, item_ix), len(ascending) - 1)
+    return place, np.asarray(ascending[place] == item_ix)

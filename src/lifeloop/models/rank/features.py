@@ -72,7 +72,8 @@ def features(
     item_ix : int32 [C]
         The candidates.
     """
-    scores, places = lists.scores[:, item_ix], lists.places(item_ix)  # [P+1, C]
+    scores = lists.scores(item_ix)  # [P+1, C]
+    places = lists.places(scores)
     columns: list[Float | Double] = []
     for row, place, peak in zip(scores, places, lists.peak, strict=True):
         silent = row == -np.inf

@@ -5,7 +5,7 @@ what was true when it was asked, as a live request is.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -38,6 +38,12 @@ class ItemFacts:
     log_price: Float  # [I] NaN where unknown
     books: Codebooks | None = None
     codes: Float | None = None  # [I, L] semantic codes, NaN where an item has no vector
+    day: Int = field(init=False, repr=False)  # [D+1] of each entry, and one more
+
+    def __post_init__(self) -> None:
+        """Note once on which day each entry is: requests look a few of them up."""
+        day = np.append(self.key % SPAN, 0).astype(np.int32)
+        object.__setattr__(self, "day", day)
 
     @property
     def levels(self) -> int:
@@ -105,9 +111,8 @@ class ItemFacts:
         trend = np.log((counts[2] + 1.0) / (counts[3] / 3.0 + 1.0))
         end = np.searchsorted(self.key, base + SPAN)
         used, met = end > begun, now > begun
-        days = np.append(self.key % SPAN, 0)
-        oldest = np.where(used, today - days[np.where(used, begun, -1)], np.nan)
-        newest = np.where(met, today - days[np.where(met, now - 1, -1)], np.nan)
+        oldest = np.where(used, today - self.day[np.where(used, begun, -1)], np.nan)
+        newest = np.where(met, today - self.day[np.where(met, now - 1, -1)], np.nan)
         known = (*(np.log1p(c) for c in counts), trend, oldest, newest)
         return [*columns, *known, self.log_price[item_ix], *codes]
 

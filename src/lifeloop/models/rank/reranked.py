@@ -11,8 +11,8 @@ are served by the blend.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ from lifeloop.models.blended import FittedBlend
 from lifeloop.models.context import FittedContext
 from lifeloop.models.data import part_of
 from lifeloop.models.rank.boosted import FittedBooster
-from lifeloop.models.rank.candidates import Lists, gather, raw_scores
+from lifeloop.models.rank.candidates import Lists, gather
 from lifeloop.models.rank.features import features
 from lifeloop.models.rank.items import ItemFacts
 from lifeloop.models.rank.logistic import FittedLogistic
@@ -46,6 +46,14 @@ class RankerName:
     name: str = "ranker"
 
 
+class Ordered(NamedTuple):
+    """Some items of one query as the trees see them."""
+
+    item_ix: Int  # [m]
+    features: Float  # [m, F]
+    score: Double  # [m]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RankedScored:
     """The answer to B queries: candidates in the order of the trees; see ``scored.Scored``."""
@@ -53,9 +61,11 @@ class RankedScored:
     fitted: "FittedRanked"
     trees: FittedBooster | FittedLogistic
     queries: Queries
-    raw: Float  # [P, B, I] what each part says, in units of its rms
     cold: Scored | None  # the blend's answer, for everybody else
     warm: Bool  # [B] people with a history who do not ask for something in words
+    _lists: dict[int, Lists] = field(default_factory=dict, repr=False)  # asked for once
+    _told: dict[int, "Ordered"] = field(default_factory=dict, repr=False)  # the candidates
+    _slate: dict[int, tuple[Int, Double]] = field(default_factory=dict, repr=False)  # last traces
 
     @property
     def parts(self) -> tuple[Any, ...]:
@@ -95,9 +105,9 @@ class RankedScored:
                     scores[b] = self.cold.total[b]
                 continue
             may = allowed if allowed is None or allowed.ndim == 1 else allowed[b]
-            lists = self._lists(b)
-            picked = gather(lists, allowed=may)
-            scores[b, picked] = self._ordered(b, picked, lists) + self._moved(b, picked)
+            picked = gather(self.lists(b), allowed=may)
+            told = self._told[b] = self._ordered(b, picked)
+            scores[b, picked] = told.score + self._moved(b, picked)
         return scores
 
     def by_part(self, b: int, item_ix: Int) -> Double:
@@ -119,18 +129,24 @@ class RankedScored:
 
     def traces(self, b: int, item_ix: Int) -> Double:
         """Return what ``amounts`` says for m items at once: [parts, m, n+1]."""
+        held = self._slate.get(b)
+        if held is None or not np.array_equal(held[0], item_ix):
+            held = self._slate[b] = (item_ix, self._traced(b, item_ix))
+        return held[1]
+
+    def _traced(self, b: int, item_ix: Int) -> Double:
         if not self.warm[b] and self.cold is not None:
             own = self.cold.traces(b, item_ix)
             names = [part.name for part in self.cold.parts]
             nothing = np.zeros(own.shape[1:])
             rows = [own[names.index(p.name)] if p.name in names else nothing for p in self.parts]
             return np.stack(rows)
-        lists = self._lists(b)
+        these = self._asked_for(b, item_ix)
         told = Amounts(
-            shares=self.trees.shares(self._features(b, item_ix, lists)),
+            shares=self.trees.shares(these.features),
             names=self.trees.names,
-            score=self._ordered(b, item_ix, lists),
-            terms=lists.terms(item_ix),
+            score=these.score,
+            terms=self.lists(b).terms(item_ix),
             fresh=self.fitted.blend.is_fresh[item_ix],
         )
         made = traced(told, self.fitted.blend.parts, self.queries, b, item_ix)
@@ -147,25 +163,46 @@ class RankedScored:
             np.zeros(len(item_ix)) if gain is None else np.log1p(gain[item_ix].astype(np.float64))
         )
 
-    def _lists(self, b: int) -> Lists:
-        blend = self.fitted.blend
-        return Lists.of(self.raw[:, b], self.queries, b, blend=blend, repeats=self.fitted.repeats)
+    def lists(self, b: int) -> Lists:
+        """Return what every part says to query b; they are asked once."""
+        held = self._lists.get(b)
+        if held is None:
+            blend, repeats = self.fitted.blend, self.fitted.repeats
+            held = self._lists[b] = Lists.of(self.queries, b, blend=blend, repeats=repeats)
+        return held
 
-    def _features(self, b: int, item_ix: Int, lists: Lists) -> Float:
+    def _features(self, b: int, item_ix: Int) -> Float:
         parts, facts = self.fitted.parts, self.fitted.facts
-        return features(lists, self.queries, b, item_ix, parts=parts, facts=facts)
+        return features(self.lists(b), self.queries, b, item_ix, parts=parts, facts=facts)
 
-    def _ordered(self, b: int, item_ix: Int, lists: Lists) -> Double:
+    def _asked_for(self, b: int, item_ix: Int) -> "Ordered":
+        """Return some items, from the candidates that were put in order where all are of them."""
+        held = self._told.get(b)
+        if held is not None:
+            place = np.minimum(np.searchsorted(held.item_ix, item_ix), len(held.item_ix) - 1)
+            if len(held.item_ix) and (held.item_ix[place] == item_ix).all():
+                return Ordered(item_ix, held.features[place], held.score[place])
+        return self._ordered(b, item_ix)
+
+    def _ordered(self, b: int, item_ix: Int) -> "Ordered":
         """Return the scores of some items; they do not depend on which others are asked for."""
-        scores = self.trees.score(self._features(b, item_ix, lists))
-        fresh = self.fitted.blend.is_fresh[item_ix]
+        is_fresh = self.fitted.blend.is_fresh
+        fresh = is_fresh[item_ix]
         if not fresh.any():
-            return scores
+            told = self._features(b, item_ix)
+            return Ordered(item_ix, told, self.trees.score(told))
+        lists = self.lists(b)
         usual = gather(lists, allowed=None)
-        usual = usual[~self.fitted.blend.is_fresh[usual]]
-        held = self.trees.score(self._features(b, usual, lists))
-        scores[fresh] = place_in_blend(lists.total[usual], held, lists.total[item_ix[fresh]])
-        return scores
+        usual = usual[~is_fresh[usual]]
+        every = np.union1d(usual, item_ix)  # each is asked about once
+        told = self._features(b, every)
+        held = self.trees.score(told)
+        mine = np.searchsorted(every, item_ix)
+        scores = held[mine]
+        places = held[np.searchsorted(every, usual)]
+        scores[fresh] = place_in_blend(lists.total[usual], places, lists.total[item_ix[fresh]])
+        told = told[mine]
+        return Ordered(item_ix, told, scores)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -210,8 +247,7 @@ class FittedRanked:
         if self.booster is None or not warm.any():
             return self.blend.scored(queries)
         cold = None if warm.all() else self.blend.scored(queries)
-        raw = raw_scores(self.blend.parts, queries)
-        return RankedScored(self, self.booster, queries, raw, cold, warm)
+        return RankedScored(self, self.booster, queries, cold, warm)
 
     def score(self, queries: Queries) -> Float:
         """Return [B, I]; -inf where an item is no candidate, or no part can say anything."""

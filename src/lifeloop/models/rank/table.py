@@ -12,13 +12,10 @@ from lifeloop.contracts import Bool, Double, Float, Int, Long
 from lifeloop.models.blended import FittedBlend
 from lifeloop.models.data import part_of
 from lifeloop.models.holdout import Holdout
-from lifeloop.models.rank.candidates import Lists, gather, raw_scores
+from lifeloop.models.rank.candidates import Lists, gather
 from lifeloop.models.rank.features import features
 from lifeloop.models.rank.items import ItemFacts
 from lifeloop.models.rank.traces import place_in_blend
-
-CELLS = 16_000_000
-"""Scores held at once (64 MB)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,17 +45,14 @@ def training_table(blend: FittedBlend, inner: Holdout, *, facts: ItemFacts, repe
     hits: list[Bool] = []
     totals: list[Float] = []
     items: list[Int] = []
-    step = max(1, CELLS // max(1, blend.n_items * len(blend.parts)))
-    for start in range(0, len(inner.queries), step):
-        block = part_of(inner.queries, start, min(len(inner.queries), start + step))
-        raw = raw_scores(blend.parts, block)  # [P, b, I]
-        for b in range(len(block)):
-            lists = Lists.of(raw[:, b], block, b, blend=blend, repeats=repeats)
-            picked = gather(lists, allowed=None)
-            rows.append(features(lists, block, b, picked, parts=blend.parts, facts=facts))
-            hits.append(np.isin(picked, inner.targets_of(start + b)))
-            totals.append(lists.total[picked])
-            items.append(picked)
+    for b in range(len(inner.queries)):
+        one = part_of(inner.queries, b, b + 1)
+        lists = Lists.of(one, 0, blend=blend, repeats=repeats)
+        picked = gather(lists, allowed=None)
+        rows.append(features(lists, one, 0, picked, parts=blend.parts, facts=facts))
+        hits.append(np.isin(picked, inner.targets_of(b)))
+        totals.append(lists.total[picked])
+        items.append(picked)
     return Table(
         features=np.concatenate(rows),
         target=np.concatenate(hits),

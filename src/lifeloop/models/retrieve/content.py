@@ -266,6 +266,16 @@ class FittedContent:
         item_ix = np.flatnonzero(known).astype(np.int32)
         return item_ix, cosine[self.content_ix[item_ix]]
 
+    def exact(self, queries: Queries, b: int, item_ix: Int) -> Float:
+        """Return the cosines [m] of some items, -inf where there is none; no index is asked."""
+        told = np.full(len(item_ix), -np.inf, np.float32)
+        direction = self._direction(queries, b)
+        row = self.content_ix[item_ix]
+        has = row >= 0
+        if direction is not None:
+            told[has] = self.content[row[has]] @ direction.astype(np.float32)
+        return told
+
     def _direction(self, queries: Queries, b: int) -> Double | None:
         """Return the unit profile [d] of query b, None where it says nothing."""
         profile, weight, _ = self._profile(queries, b)

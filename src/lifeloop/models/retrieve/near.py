@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lifeloop.contracts import Double, Float, Long
 from lifeloop.errors import MissingExtra
 
-FROM = 200_000
+FROM = 50_000
 """Distinct vectors from which on an index is made; fewer are all read, which is exact."""
 NEAREST = 2_000
 """Vectors that a search returns."""

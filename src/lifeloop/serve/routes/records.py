@@ -79,7 +79,20 @@ def _many(service: Service, kind: Kind, rows: list[dict[str, Any]], *, merge: bo
         zone=service.loop.scenario.locale.zone,
         at_us=service.now_us(),
     )
-    return service.json(report.to_dict(), status=200 if not rows or _any(report) else 422)
+    told = report.to_dict()
+    told["results"] = [
+        {kind.key: name, "status": outcome}
+        if outcome in ("accepted", "duplicate")
+        else {kind.key: name, "status": "rejected", "reason": outcome}
+        for name, outcome in zip(_ids(kind, rows), report.outcomes, strict=True)
+    ]
+    return service.json(told, status=200 if not rows or _any(report) else 422)
+
+
+def _ids(kind: Kind, rows: list[dict[str, Any]]) -> list[str | None]:
+    """Return the id that each row names, None where it names none."""
+    named = [row.get(kind.key) for row in rows]
+    return [name if isinstance(name, str) else None for name in named]
 
 
 def _named(service: Service, kind: Kind, record_id: str) -> str:
