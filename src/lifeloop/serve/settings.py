@@ -21,5 +21,5 @@ class ServeSettings(BaseModel):
     retry_after_s: int = Field(2, ge=1, description="what a client is told while the store is down")
     breaker_s: float = Field(1.0, ge=0, description="pause before a store that failed is asked")
     origins: tuple[str, ...] = Field((), description="web origins whose pages may send events")
-    cached_slates: int = Field(10_000, ge=0, description="last answers kept, per process")
+    cached_slates: int = Field(3_000, ge=0, description="last answers kept, per process")
     train_heartbeat_s: float = Field(2.0, gt=0, description="how often a job says that it lives")
