@@ -363,7 +363,7 @@ def exported(name: str, folder: Path, n: int) -> Path:
              "timestamp": day % (k + 1), "properties": {"$user_id": f"ada{k}", "product_id": "p"}}
             for k in range(n)
         ])  # fmt: skip
-    tables = {
+    tables: dict[str, tuple[str, str, Callable[[int], str]]] = {
         "gorse": ("feedback.csv", "feedback_type,user_id,item_id,time_stamp",
                   lambda k: f"read,u{k},p{k},{day % (k + 1)}"),
         "movielens": ("ratings.csv", "userId,movieId,rating,timestamp",

@@ -105,7 +105,8 @@ def test_a_value_is_the_discounted_sum_of_what_each_period_adds(events: pl.DataF
     last = view.log.last_day
     found = predict(days, as_of=last, terms=terms, rng=np.random.default_rng(SEED))
     table = histories_of(days, as_of=last, unit="week")
-    h = Histories(*(table[name].to_numpy() for name in ("x", "t_x", "age")), "week")
+    x, t_x, age = (table[name].to_numpy() for name in ("x", "t_x", "age"))
+    h = Histories(x, t_x, age, "week")
     until = [found.model.next_purchases(h, t=end / 7) for end in (20, 40, 50)]
     worth = until[0] / 1.3 ** (20 / 365.25)
     worth = worth + (until[1] - until[0]) / 1.3 ** (40 / 365.25)

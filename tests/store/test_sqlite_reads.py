@@ -179,7 +179,8 @@ def test_what_is_written_during_a_large_read_is_seen_at_once(
 ) -> None:
     monkeypatch.setattr(module, "_CHUNK", 10)
     store.append(rows(50), received_us=NOW)
-    read, seen = module._read_columns, []
+    read = module._read_columns
+    seen: list[Any] = []
 
     def and_meanwhile(*given: Any) -> pl.DataFrame:
         store.kept.put("session", "late", {"n": len(seen)}, at_us=NOW)

@@ -21,7 +21,7 @@ ANGRY = ["broken cup again", "refund please", "late and rude", "never again", "b
 def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
     """Return visitors who write; who is about to leave writes in anger."""
     rng = np.random.default_rng(3)
-    rows = []
+    rows: list[tuple[str, str, int, str]] = []
     for user in range(260):
         leaves = int(rng.integers(25, 260))
         for day in range(int(rng.integers(0, 20)), min(leaves, 200), int(rng.integers(3, 9))):
@@ -45,7 +45,7 @@ def test_texts_are_read_from_the_store(source: Source) -> None:
 
 def test_a_row_is_the_mean_so_far_and_knows_nothing_of_later_texts(source: Source) -> None:
     assert source.texts is not None
-    learned, last = vectors_of(source), int(source.texts["t_us"].max() or 0) // DAY_US  # type: ignore[call-overload]
+    learned, last = vectors_of(source), int(source.texts["t_us"].to_numpy().max()) // DAY_US
     known = last - 60
     assert learned is not None
     got = learned(known)
@@ -70,7 +70,7 @@ def test_few_texts_are_none(source: Source) -> None:
     assert vectors_of(replace(source, texts=source.texts.head(FEWEST - 1))) is None
     learned = vectors_of(source)
     assert learned is not None
-    assert learned(int(source.texts["t_us"].min() or 0) // DAY_US) is None  # type: ignore[call-overload]
+    assert learned(int(source.texts["t_us"].to_numpy().min()) // DAY_US) is None
 
 
 def test_the_command_s_table_hears_who_is_about_to_leave(source: Source) -> None:
