@@ -99,7 +99,7 @@ def read_source(
 
     ``folder`` may hold a daily state (``upkeep``); it is used where nothing has come since.
     """
-    whole = store.snapshot(as_of_us=moment.as_of_us, columns=COLUMNS)
+    whole = store.snapshot(as_of_us=moment.as_of_us, columns=(*COLUMNS, "text"))
     snapshot = screened(whole, scenario)
     source = replace(source_of(snapshot, scenario, moment=moment), predictions=predictions)
     daily = None if folder is None else fresh(store, scenario, folder, seq=snapshot.seq)
