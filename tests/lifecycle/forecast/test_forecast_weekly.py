@@ -47,7 +47,9 @@ def stretches(days_of: dict[str, set[int]], *, last: int) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=["user_id", "label", "begin", "until"], orient="row")
 
 
-def shop(n_users: int, n_days: int, seed: int, *, weekend: float = 0.3) -> Flows:
+def shop(
+    n_users: int, n_days: int, seed: int, *, weekend: float = 0.3, closed: tuple[int, ...] = ()
+) -> Flows:
     """Return the flows of users who come at their own rate, less so on days 5 and 6 of a week."""
     rng = np.random.default_rng(seed)
     days_of = {}
@@ -56,6 +58,7 @@ def shop(n_users: int, n_days: int, seed: int, *, weekend: float = 0.3) -> Flows
         first = int(rng.integers(0, n_days))
         calm = np.where(np.arange(n_days) % 7 >= 5, weekend, 1.0)
         came = rng.random(n_days) < keen * calm
+        came[list(closed)] = False
         days_of[str(user)] = {first} | {d for d in range(first + 1, n_days) if came[d]}
     return flows_of(stretches(days_of, last=n_days - 1), STATES, last=n_days - 1)
 
@@ -207,3 +210,17 @@ def test_logs_too_short_to_forecast_are_refused(flows: Flows) -> None:
         forecastable(flows, horizon=0)
     with pytest.raises(Unfit, match="nobody is there"):
         flows_of(stretches({"u": {5}}, last=9), STATES, last=3)
+
+
+def test_a_day_on_which_nobody_came_promises_no_more_people_than_there_are() -> None:
+    flows = shop(400, 160, seed=3, closed=(147,))
+    found = ahead(flows, horizon=14, rng=np.random.default_rng(0), n=100)
+    everybody = flows.counts[-1].sum()
+    arrivals = found.fan.mean.sum(axis=1)[-1] - everybody
+    widths, _ = error_widths(
+        flows, 14, lambda past: blended(past, 14, base=found.base, weight=found.weight)
+    )
+    _, uncapped = widened(found.fan.mean, found.fan.low, found.fan.high, widths)
+    assert uncapped.max() > 2 * everybody  # what the errors alone would say
+    assert found.fan.high.max() <= everybody + 3 * arrivals + 30
+    assert (found.fan.high >= found.fan.mean - 1e-9).all()

@@ -101,18 +101,21 @@ def ahead(flows: Flows, *, horizon: int, rng: np.random.Generator, n: int = 300)
     parametric bootstrap: each future draws its moves (Dirichlet), a shock for each day as large as
     the days of the past differed from their weekday, and moves whole users by chance. They are
     never narrower than the errors of the same forecast from earlier days (``error_widths``), which
-    also hold what no drawn future knows: a level that drifts, a season.
+    also hold what no drawn future knows: a level that drifts, a season; and never above everybody
+    there may be by then, which no error of a state's share can change.
     """
     base, weight = _blend(flows, horizon)
     mean = blended(flows, horizon, base=base, weight=weight)
     model = fit_weekly(flows)
-    low, high = _futures(flows, model, horizon, rng, n)
+    low, high, everybody = _futures(flows, model, horizon, rng, n)
     chain = blended(flows, horizon, base=base, weight=0.0)
     low, high = np.maximum(mean + low - chain, 0.0), np.maximum(mean + high - chain, mean)
     widths, origins = error_widths(
         flows, horizon, lambda past: blended(past, horizon, base=base, weight=weight)
     )
     low, high = widened(mean, low, high, widths)
+    # one strange day among the errors widens a state: never to more people than there will be
+    high = np.minimum(high, np.maximum(everybody, mean.sum(axis=1))[:, None])
     return Ahead(Fan(mean, low, high), base, weight, origins)
 
 
@@ -202,7 +205,8 @@ def expected_arrivals(flows: Flows, horizon: int) -> Floats:
 
 def _futures(
     flows: Flows, model: Weekly, horizon: int, rng: np.random.Generator, n: int
-) -> tuple[Floats, Floats]:
+) -> tuple[Floats, Floats, Floats]:
+    """Return the 95% band of each state [H, S], and the upper end of the band of everybody [H]."""
     arrivals = expected_arrivals(flows, horizon)
     start = np.rint(flows.counts[-1]).astype(np.int64)
     out = np.empty((n, horizon, len(start)))
@@ -219,7 +223,7 @@ def _futures(
             now = rng.multinomial(now, chances).sum(axis=0) + rng.poisson(arrivals[t])
             future[t] = now
     low, high = np.quantile(out, [0.025, 0.975], axis=0)
-    return low, high
+    return low, high, np.quantile(out.sum(axis=2), 0.975, axis=0)
 
 
 def _shock(
