@@ -37,6 +37,10 @@ def test_on_one_core_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None
     assert set(together([threading.get_ident] * 3)) == {threading.get_ident()}
 
 
+def test_nor_where_there_is_little_to_do() -> None:
+    assert set(together([threading.get_ident] * 3, worth=False)) == {threading.get_ident()}
+
+
 def test_the_first_failure_in_order_is_raised() -> None:
     def fails(word: str) -> None:
         raise ValueError(word)

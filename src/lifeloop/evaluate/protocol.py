@@ -32,7 +32,7 @@ from lifeloop.evaluate.ranks import Rows, ranked, rows_of
 from lifeloop.evaluate.report import ModelResult, Report
 from lifeloop.evaluate.splits import Split, leave_one_out, time_split
 from lifeloop.models.data import DAY_US, histories, part_of, train_data
-from lifeloop.models.together import AT_ONCE, together
+from lifeloop.models.together import AT_ONCE, CELLS, together
 
 RECALL_K = 20
 BATCH_BYTES = 64_000_000
@@ -250,7 +250,8 @@ def _ranked(
         )
 
     starts = range(0, n_users, step)
-    found = together([partial(of, start, min(start + step, n_users)) for start in starts])
+    jobs = [partial(of, start, min(start + step, n_users)) for start in starts]
+    found = together(jobs, worth=n_users * n_items >= CELLS)
     lists = [np.full((0, k), -1, dtype=np.int32), *(each for _, each in found)]
     return [rank for ranks, _ in found for rank in ranks], np.concatenate(lists)
 

@@ -21,7 +21,7 @@ from lifeloop.models.holdout import Holdout, Horizon, hold_out
 from lifeloop.models.retrieve.content import FittedContent
 from lifeloop.models.settings import settings_of
 from lifeloop.models.situated import learn_powers
-from lifeloop.models.together import together
+from lifeloop.models.together import EVENTS, together
 from lifeloop.models.tune import Tuning, tuned
 from lifeloop.models.validate import candidate_table, joined, validation_ndcg
 from lifeloop.models.weights import learn_weights, ndcg_at_10
@@ -141,6 +141,7 @@ class Blend:
         else:
             rngs = rng.spawn(len(names))
             judge = self._judge(some[0])
+            worth = _worth(cuts[0].data)
 
             def climbing(part: Retriever, r: np.random.Generator) -> Climbed:
                 found = climb(part, cuts[0], judge, rng=r)
@@ -149,6 +150,7 @@ class Blend:
             climbed = together(
                 [partial(climbing, part, r) for part, r in zip(self.parts, rngs, strict=True)],
                 first=[p for p, part in enumerate(self.parts) if hasattr(part, "ladder")],
+                worth=worth,
             )
             parts = [_settled(found.part, found.fitted) for found in climbed]
             notes += [found.told for found in climbed if found.told]
@@ -160,7 +162,8 @@ class Blend:
             tried = [
                 [(each[p], cut) for each, cut in zip(fitted, some, strict=True)] for p in fading
             ]
-            suited = together([partial(_best_half_life, t, repeats=self.repeats) for t in tried])
+            jobs = [partial(_best_half_life, t, repeats=self.repeats) for t in tried]
+            suited = together(jobs, worth=worth)
             for p, (half_life, told) in zip(fading, suited, strict=True):
                 half_lives[p] = (half_life,)
                 for each in fitted:
@@ -234,11 +237,12 @@ class Blend:
         ]
         each = [[parts[p] for parts in learned.fitted] for p in range(len(learned.parts))]
         few = [cut.thinned(_tried(cut)) for cut in some]
-        first = together([partial(value, models, few) for models in each])
-        ahead = [int(p) for p in np.argsort(first)[::-1][:BEST_OF]]
-        *found, whole = together(
-            [partial(value, m, some) for m in (*(each[p] for p in ahead), blends)]
-        )
+        worth = _worth(some[0].data)
+        first = together([partial(value, models, few) for models in each], worth=worth)
+        ahead = sorted(range(len(each)), key=lambda p: -first[p])[:BEST_OF]
+        judged = [*(each[p] for p in ahead), blends]
+        jobs = [partial(value, models, some) for models in judged]
+        *found, whole = together(jobs, worth=worth)
         alone = dict(zip(ahead, found, strict=True))
         best = max(ahead, key=lambda p: alone[p])
         name = learned.parts[best].name
@@ -321,6 +325,10 @@ class Learned:
     unseen: Unseen | None = None  # what content and the map weigh for new items
 
 
+def _worth(data: TrainData) -> bool:
+    return len(data.user_ix) >= EVENTS
+
+
 def _tried(cut: Holdout) -> int:
     """Return on how many people settings are tried."""
     return max(LEAST_TRIED, CELLS // 8 // max(1, cut.data.n_items))
@@ -330,7 +338,8 @@ def _fitted(
     parts: Sequence[Retriever], data: TrainData, rngs: Sequence[np.random.Generator]
 ) -> list[FittedRetriever]:
     pairs = zip(parts, rngs, strict=True)
-    return together([partial(part.fit, data, rng=rng) for part, rng in pairs])
+    jobs = [partial(part.fit, data, rng=rng) for part, rng in pairs]
+    return together(jobs, worth=_worth(data))
 
 
 def _settled(part: Retriever, fitted: FittedRetriever) -> Retriever:

@@ -10,11 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 AT_ONCE = 2
+EVENTS, CELLS = 50_000, 5_000_000
+"""Events to learn from, and scores to work out, below which threads cost more than they give."""
 
 T = TypeVar("T")
 
 
-def together(jobs: Sequence[Callable[[], T]], *, first: Sequence[int] = ()) -> list[T]:
+def together(
+    jobs: Sequence[Callable[[], T]], *, first: Sequence[int] = (), worth: bool = True
+) -> list[T]:
     """Return what each job returns, in their order, the same as one after the other.
 
     Parameters
@@ -24,9 +28,11 @@ def together(jobs: Sequence[Callable[[], T]], *, first: Sequence[int] = ()) -> l
         that fails, in the order of ``jobs``, is raised.
     first : sequence of int
         Places of jobs to begin with: long ones, so that none is alone at the end.
+    worth : bool
+        Whether there is enough to do; if not, one after the other.
     """
     workers = min(AT_ONCE, len(jobs), os.cpu_count() or 1)
-    if workers < 2:
+    if workers < 2 or not worth:
         return [job() for job in jobs]
     with ThreadPoolExecutor(workers, thread_name_prefix="fit") as pool:
         order = [*first, *(n for n in range(len(jobs)) if n not in first)]

@@ -12,6 +12,7 @@ from lifeloop.models.data import part_of
 from lifeloop.models.holdout import Holdout
 from lifeloop.models.retrieve.topk import best
 from lifeloop.models.scored import rms
+from lifeloop.models.together import CELLS as CELLS_WORTH
 from lifeloop.models.together import together
 from lifeloop.models.weights import CandidateTable
 
@@ -43,7 +44,9 @@ def candidate_table(
         return rows
 
     blocks = _blocks(len(inner.queries), 2 * n_items * len(fitted))
-    rows = list(chain.from_iterable(together([partial(of, *block) for block in blocks])))
+    worth = len(inner.queries) * n_items >= CELLS_WORTH
+    jobs = [partial(of, *block) for block in blocks]
+    rows = list(chain.from_iterable(together(jobs, worth=worth)))
     width = max((len(picked) for picked, _ in rows), default=0)
     table = CandidateTable(
         features=np.zeros((len(rows), width, len(fitted)), dtype=np.float32),
