@@ -1,15 +1,23 @@
 """lifeloop's own models under the same runner; PYTHONPATH holds src."""
 
 import os
-from dataclasses import replace
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from lifeloop.config import Models
 from lifeloop.contracts import UNTIMED, TrainData
+from lifeloop.models.blend import Blend
 from lifeloop.models.data import histories, taken
+from lifeloop.models.neural.sasrec import Sasrec
+from lifeloop.models.rank.ranked import Ranked
 from lifeloop.models.registry import NAMES, build
+from lifeloop.store.checkpoints import FileCheckpoints
+
+ROUNDS = 6
+"""Of a transformer that is a part of a blend."""
 
 
 def data_of(known):
@@ -32,13 +40,14 @@ def data_of(known):
     )
 
 
-def fitter(name):
+def fitter(name, *, change=None, **chosen):
+    """Return the runner's ``fit`` of a model; ``change`` holds settings of its transformer."""
+
     def fit(known, settings, seed):
         data = data_of(known)
-        chosen = Models(**settings)
-        (model,) = build([name], chosen, horizon=known.horizon, repeats=not known.seen_out)
-        if hasattr(model, "seconds"):  # trains in rounds: stops as the peers do
-            model = replace(model, seconds=float(os.environ["PEER_FIT_S"]))
+        models = Models(**chosen, **settings)
+        (model,) = build([name], models, horizon=known.horizon, repeats=not known.seen_out)
+        model = timed(model, float(os.environ["PEER_FIT_S"]), change or {})
         fitted = model.fit(data, rng=np.random.default_rng(seed))
         every = histories(data, np.arange(known.n_users, dtype=np.int32))
         moment = np.full(known.n_users, data.as_of_us)
@@ -60,6 +69,31 @@ def fitter(name):
     return fit
 
 
+@dataclass(frozen=True)
+class Kept(FileCheckpoints):
+    """Checkpoints that outlive their training, so that a bench cut short trains nothing twice."""
+
+    def clear(self, key):
+        pass
+
+
+def timed(model, seconds, change):
+    """Return what trains in rounds so that it stops as the peers do, in seconds of CPU.
+
+    A part of a blend has a stated number of rounds instead: it is trained twice, before the
+    validation slice and for all.
+    """
+    if isinstance(model, Ranked):
+        return replace(model, blend=timed(model.blend, None, change))
+    if isinstance(model, Blend):
+        return replace(model, parts=tuple(timed(p, None, change) for p in model.parts))
+    if isinstance(model, Sasrec):
+        where = os.environ.get("PEER_CHECKPOINTS")
+        kept = None if where is None else Kept(Path(where))
+        return replace(model, seconds=seconds, clock=time.process_time, checkpoints=kept, **change)
+    return replace(model, seconds=seconds) if hasattr(model, "seconds") else model
+
+
 def _at(asked, moment):
     shift = (moment - asked.as_of_us) / 86_400_000_000
     age = asked.age_days + np.repeat(shift, np.diff(asked.indptr))
@@ -67,3 +101,7 @@ def _at(asked, moment):
 
 
 MODELS = {name: (None, fitter(name)) for name in NAMES}
+MODELS["sasrec_at_request"] = (None, fitter("sasrec", change={"at_request": True}))
+for blended in ("lifeloop", "ranked"):
+    short = {"rounds": ROUNDS, "patience": ROUNDS}
+    MODELS[f"{blended}_networks"] = (None, fitter(blended, change=short, networks=("sasrec",)))

@@ -155,6 +155,12 @@ class Models(_Strict):
         "rating_network; each is trained once per validation slice and once for all, which takes "
         "minutes to hours, and counts where it helps",
     )
+    network_seconds: float | None = Field(
+        None,
+        gt=0,
+        description="one training of sasrec ends with the round in which so long has passed (there "
+        "is one per validation slice and one for all); null: when validation gains no more",
+    )
     ranker_codes: int = Field(
         0,
         ge=0,

@@ -69,6 +69,15 @@ def test_a_checkpoint_of_other_data_is_not_used() -> None:
     )
 
 
+def test_the_result_is_the_same_whatever_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lifeloop.models.neural import training
+
+    monkeypatch.setattr(training, "LEAST_PLACES", 1)
+    world = checkerboard()
+    one, two = (fitted(replace(SMALL, rounds=1, threads=n), world) for n in (1, 2))
+    np.testing.assert_array_equal(one.vectors, two.vectors)
+
+
 def test_training_stops_after_the_round_in_which_the_time_is_used_up() -> None:
     moments = iter(np.arange(0.0, 1000.0, 10.0).tolist())
     made = replace(SMALL, rounds=30, patience=30, seconds=25.0, clock=lambda: next(moments))
@@ -76,7 +85,7 @@ def test_training_stops_after_the_round_in_which_the_time_is_used_up() -> None:
 
 
 def test_memory_bounds_the_rows_of_a_step() -> None:
-    assert Sasrec(memory_mb=2_000)._batch(3_706) == 64
+    assert Sasrec(memory_mb=2_000)._batch(3_706) == 32
     small = Sasrec(memory_mb=100, length=200)._batch(3_706)
     assert 1 <= small < 16
     assert Sasrec(memory_mb=1, length=200)._batch(3_706) == 1

@@ -61,7 +61,7 @@ SINGLE: dict[str, Callable[[Models], Retriever]] = {
 }
 
 NEURAL: dict[str, Callable[[Models], Retriever]] = {
-    "sasrec": lambda s: Sasrec(),
+    "sasrec": lambda s: Sasrec(seconds=s.network_seconds),
     "ncf": lambda s: Ncf(),
     "two_tower": lambda s: TwoTower(),
     "rating_network": lambda s: RatingNetwork(),

@@ -15,13 +15,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-CHUNK = 512
+CHUNK = 256
 """Places scored at a time by the full softmax, so that N · n scores are never held."""
 
 
-def full(h: Tensor, vectors: Tensor, target: Tensor) -> Tensor:
-    """Return the mean cross-entropy of h [N, d] over vectors [n, d] at target [N]."""
-    found: Tensor = _Full.apply(h, vectors, target)  # type: ignore[no-untyped-call]
+def full(h: Tensor, vectors: Tensor, target: Tensor, factors: torch.dtype | None = None) -> Tensor:
+    """Return the mean cross-entropy of h [N, d] over vectors [n, d] at target [N].
+
+    ``factors``: what scores and shares are rounded to; None: nothing is rounded.
+    """
+    found: Tensor = _Full.apply(h, vectors, target, factors or h.dtype)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -29,37 +32,41 @@ class _Full(torch.autograd.Function):
     """Softmax cross-entropy whose gradient, softmax − target, is worked out chunk by chunk."""
 
     @staticmethod
-    def forward(ctx: Any, h: Tensor, vectors: Tensor, target: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, h: Tensor, vectors: Tensor, target: Tensor, factors: torch.dtype
+    ) -> Tensor:
         n = len(h)
         grad_vectors = torch.zeros_like(vectors)
         total = h.new_zeros(())
-        turned = vectors.T.contiguous()  # [d, n]
-        # one size of chunk: torch keeps workspace for every shape that it ever multiplied
+        held = vectors.to(factors)
+        turned = held.T.contiguous()  # [d, n]
+        # one size of chunk: torch keeps workspace for every shape that it ever multiplied; a row
+        # of zeros adds nothing to the gradient of the vectors
         left = -n % CHUNK
-        h, target = functional.pad(h, (0, 0, 0, left)), functional.pad(target, (0, left))
-        grad_h = torch.empty_like(h)
+        asked = functional.pad(h, (0, 0, 0, left)).to(factors)
+        target = functional.pad(target, (0, left))
+        grad_h = asked.new_empty(asked.shape)
+        scores = asked.new_empty(CHUNK, len(vectors))
+        places = torch.arange(CHUNK, device=h.device) * len(vectors)
         for lo in range(0, n, CHUNK):
             part = slice(lo, lo + CHUNK)
-            real = min(CHUNK, n - lo)
-            scores = h[part] @ turned  # [C, n]
-            at = target[part, None]
-            top = scores.max(1, keepdim=True).values
-            wanted = scores.gather(1, at) - top
-            share = scores.sub_(top).exp_()
-            size = share.sum(1, keepdim=True)
-            total += (size.log() - wanted)[:real].sum()
-            share.div_(size * n)
-            share.scatter_add_(1, at, share.new_full(at.shape, -1.0 / n))
-            share[real:] = 0.0
-            torch.mm(share, vectors, out=grad_h[part])
-            grad_vectors.addmm_(share.T, h[part])
-        ctx.save_for_backward(grad_h[:n], grad_vectors)
+            at = target[part] + places
+            torch.mm(asked[part], turned, out=scores)  # [C, n]
+            share = scores.softmax(1)
+            flat = share.view(-1)
+            wanted = flat[at]
+            total -= wanted[: n - lo].to(h.dtype).clamp(min=1e-30).log().sum()
+            flat[at] = wanted - 1.0
+            torch.mm(share, held, out=grad_h[part])
+            grad_vectors += share.T @ asked[part]
+        ctx.save_for_backward(grad_h[:n].to(h.dtype), grad_vectors)
         return total / n
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         grad_h, grad_vectors = ctx.saved_tensors
-        return grad_h * grads[0], grad_vectors * grads[0], None
+        scale = grads[0] / len(grad_h)
+        return grad_h * scale, grad_vectors * scale, None, None
 
 
 def sampled(

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lifeloop.models.neural.gaps import CLASSES, HIDDEN
-
-MASKED = -1e9
+from lifeloop.models.neural.attention import Block, attend
+from lifeloop.models.neural.gaps import CLASSES
 
 
 class Network(nn.Module):
@@ -40,6 +39,7 @@ class Network(nn.Module):
         self.dropout = dropout
         self.width = width
         self.by_time = time
+        self.factors = torch.float32
 
     def start(self, rng: torch.Generator) -> None:
         """Fill every weight from one generator."""
@@ -59,19 +59,20 @@ class Network(nn.Module):
         return own + told
 
     def forward(
-        self, vectors: Tensor, item: Tensor, gap: Tensor, rng: torch.Generator | None
+        self, vectors: Tensor, item: Tensor, look: list[Block], rng: torch.Generator | None
     ) -> Tensor:
-        """Return h [B, L, d] of rows item [B, L] (-1 pads) with classes of gaps [B, L, L].
+        """Return h [B, L, d] of rows item [B, L] (-1 pads), which look back by ``look``.
 
-        ``gap`` is ``HIDDEN`` where a place may not look; without time biases the rest is ignored.
+        While training (with a generator) matrix products take factors of ``self.factors``.
         """
         n = item.shape[1]
         x = functional.embedding(item.clamp(min=0), vectors) * self.width**0.5 + self.places[-n:]
-        x = _drop(x * (item >= 0)[..., None], self.dropout, rng)  # [B, L, d]
-        place = torch.arange(n, device=item.device)
-        back = (place[:, None] - place[None, :]).clamp(min=0)  # [L, L]
+        x = x * (item >= 0)[..., None]  # [B, L, d]
+        if rng is not None and self.dropout:
+            x = x * _kept(x, self.dropout, rng)
+        factors = torch.float32 if rng is None else self.factors
         for block in self.blocks:
-            x = block(x, back, gap, self.dropout, rng)
+            x = block(x, look, factors, self.dropout, rng)
         found: Tensor = self.last(x)
         return found
 
@@ -92,21 +93,21 @@ class _Block(nn.Module):
         self.heads = heads
 
     def forward(
-        self, x: Tensor, back: Tensor, gap: Tensor, dropout: float, rng: torch.Generator | None
-    ) -> Tensor:
-        b, n, d = x.shape
-        split = self.qkv(self.norm_attention(x)).view(b, n, 3, self.heads, d // self.heads)
-        q, k, v = split.permute(2, 0, 3, 1, 4)  # [B, H, L, e] each
-        weight = (q * (d // self.heads) ** -0.5) @ k.transpose(-1, -2)  # [B, H, L, L]
-        if self.by_place is not None:
-            weight = weight + _looked(self.by_place, back)
+        self, x: Tensor, look: list[Block], factors: torch.dtype, dropout: float,
+        rng: torch.Generator | None,
+    ) -> Tensor:  # fmt: skip
+        n = x.shape[1]
         by_gap = x.new_zeros(self.heads, CLASSES) if self.by_gap is None else self.by_gap
-        table = torch.cat([by_gap, by_gap.new_full((self.heads, HIDDEN + 1 - CLASSES), MASKED)], 1)
-        weight = weight + _looked(table, gap).transpose(0, 1)
-        seen = (weight.softmax(-1) @ v).transpose(1, 2).reshape(b, n, d)
-        x = x + _drop(self.out(seen), dropout, rng)
-        inner = self.down(torch.relu(self.up(self.norm_inner(x))))
-        return x + _drop(inner, dropout, rng)
+        if self.by_place is None:
+            place = x.new_zeros(self.heads, n, n)
+        else:
+            at = torch.arange(n, device=x.device)
+            place = _looked(self.by_place, (at[:, None] - at[None, :]).clamp(min=0))  # [H, L, L]
+        qkv = _linear(self.qkv, self.norm_attention(x), factors)
+        seen = attend(qkv, place, by_gap, look, self.heads)
+        x = _added(x, _linear(self.out, seen, factors), dropout, rng)
+        inner = _linear(self.up, self.norm_inner(x), factors).relu()
+        return _added(x, _linear(self.down, inner, factors), dropout, rng)
 
 
 class _Looked(torch.autograd.Function):
@@ -137,9 +138,23 @@ def _looked(table: Tensor, index: Tensor) -> Tensor:
     return found
 
 
-def _drop(x: Tensor, share: float, rng: torch.Generator | None) -> Tensor:
-    """Dropout from a stated generator; torch's own draws from a global one."""
-    if rng is None or not share:
-        return x
-    kept = torch.empty_like(x).bernoulli_(1.0 - share, generator=rng)
-    return x * kept.div_(1.0 - share)
+def _linear(layer: nn.Linear, x: Tensor, factors: torch.dtype) -> Tensor:
+    return functional.linear(x.to(factors), layer.weight.to(factors), layer.bias.to(factors))
+
+
+def _added(x: Tensor, change: Tensor, share: float, rng: torch.Generator | None) -> Tensor:
+    """Return x plus the change, some of which is dropped in training."""
+    change = change.to(x.dtype)
+    return x + change if rng is None or not share else x.addcmul(change, _kept(x, share, rng))
+
+
+def _kept(x: Tensor, share: float, rng: torch.Generator) -> Tensor:
+    """Return 0 or the factor that keeps the mean, by a byte of a stated generator each.
+
+    torch's own dropout draws from a global generator, ``bernoulli_`` costs ten times as much.
+    """
+    dropped = max(1, round(share * 256))
+    words = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device=x.device)
+    words.random_(-(2**63), None, generator=rng)
+    kept = (words.view(torch.uint8)[: x.numel()] >= dropped).view(x.shape)
+    return kept.to(x.dtype).mul_(256 / (256 - dropped))

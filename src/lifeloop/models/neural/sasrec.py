@@ -31,10 +31,10 @@ from lifeloop.models.retrieve.topk import retrieve
 Bias = Literal["none", "position", "time", "both"]
 FULL_SOFTMAX = 20_000
 """Items up to which every one is a negative of every place."""
-FEW_EVENTS = 100_000
-"""Below this one thread is as fast, and the result is the same whatever the threads."""
 JUDGES = 1_000
 """People whose last event is kept aside to judge the rounds."""
+STATE = 2
+"""Version of what a checkpoint holds; one of another version is not gone on with."""
 MASKED = np.float32(-1e9)
 
 
@@ -65,8 +65,8 @@ class Sasrec:
     memory_mb : int
         Memory for activations and scores; makes the batch smaller.
     threads : int or None
-        Of torch. None: one for fewer than 100,000 events, else torch's own choice. Another number
-        of threads adds up in another order, and training makes the last digits grow.
+        That work on a step, at most two are of use; None: as many as there are cores. The result
+        is the same whatever their number.
     device : str
         ``auto``: a GPU where torch finds one.
     checkpoints : Checkpoints or None
@@ -83,7 +83,7 @@ class Sasrec:
     width: int = 64
     heads: int = 2
     layers: int = 2
-    length: int = 100
+    length: int = 200
     bias: Bias = "both"
     at_request: bool = False
     loss: Literal["auto", "full", "sampled"] = "auto"
@@ -91,10 +91,10 @@ class Sasrec:
     calibration: float = 0.75
     dropout: float = 0.2
     id_dropout: float = 0.1
-    rate: float = 1e-3
+    rate: float = 2e-3
     rounds: int = 30
     patience: int = 5
-    batch: int = 64
+    batch: int = 32
     seconds: float | None = None
     memory_mb: int = 1_000
     threads: int | None = None
@@ -112,7 +112,7 @@ class Sasrec:
 
             from lifeloop.models.neural.graph import graph
             from lifeloop.models.neural.network import Network
-            from lifeloop.models.neural.threads import limited
+            from lifeloop.models.neural.threads import factors, limited, workers
             from lifeloop.models.neural.training import Plan, train
         except ImportError as missing:
             raise MissingExtra("training a transformer", "train") from missing
@@ -137,6 +137,7 @@ class Sasrec:
             time=self.bias in ("time", "both"),
             dropout=self.dropout,
         ).to(device)
+        network.factors = factors(device)
         every = Sequences.of(data, place, length=self.length, at_request=self.at_request)
         aside = np.random.default_rng(seed)
         sequences, questions = every.without_last(JUDGES, aside)
@@ -150,9 +151,9 @@ class Sasrec:
             negatives=self.negatives if sampled else None,
             calibration=self.calibration,
             id_dropout=self.id_dropout,
-            fingerprint=fingerprint(data, (seed, repr(self))),
+            fingerprint=fingerprint(data, (seed, repr(self), STATE)),
         )
-        with limited(self.threads or (1 if len(data.item_ix) < FEW_EVENTS else None)):
+        with workers(self.threads) as pool, limited(1):
             trained = train(
                 network,
                 sequences,
@@ -160,6 +161,7 @@ class Sasrec:
                 plan=plan,
                 seed=seed,
                 clock=self.clock,
+                pool=pool,
                 checkpoints=self.checkpoints,
             )
         vectors = np.zeros((data.n_items, self.width), dtype=np.float32)
@@ -342,13 +344,13 @@ class FittedSasrec:
             np.triu(np.full((n, n), MASKED), 1), (*self.by_place.shape[:2], n, n)
         ).copy()  # [layers, H, L, L]
         if self.by_place.shape[2]:
-            bias += self.by_place[:, :, back]
+            bias += self.by_place.take(back, axis=2)
         if self.by_gap.shape[2]:
             event_s = -queries.age_days[at].astype(np.float64) * 86_400
             asked_s = np.zeros(n) if self.at_request else event_s
             if self.at_request:
                 asked_s[:-1] = event_s[1:]
-            bias += self.by_gap[:, :, classes(asked_s, event_s)]
+            bias += self.by_gap.take(classes(asked_s, event_s), axis=2)
         (state,) = self._session.run(["state"], {"x": x + self.places[-n:], "bias": bias})
         return np.asarray(state[0], dtype=np.float32)
 

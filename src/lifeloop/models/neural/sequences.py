@@ -24,6 +24,10 @@ class Rows:
     asked_s: Double  # [B, L] when place i is asked
     target: Int  # [B, L] -1 pads
 
+    def part(self, rows: slice) -> "Rows":
+        """Return some of the rows."""
+        return Rows(self.item[rows], self.event_s[rows], self.asked_s[rows], self.target[rows])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sequences:
