@@ -91,7 +91,7 @@ class Sasrec:
     calibration: float = 0.75
     dropout: float = 0.2
     id_dropout: float = 0.1
-    rate: float = 2e-3
+    rate: float = 1e-3
     rounds: int = 30
     patience: int = 5
     batch: int = 32
