@@ -1,5 +1,7 @@
 """Attention in blocks is plain attention, in value and gradient, and dropout keeps the mean."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -24,7 +26,7 @@ def test_attention_in_blocks_is_plain_attention_with_its_gradients(
     event_s[1, 2] = np.nan
     rng = torch.Generator().manual_seed(1)
 
-    def some(*shape: int) -> "torch.Tensor":
+    def some(*shape: int) -> Any:
         return torch.randn(*shape, generator=rng, dtype=torch.float64, requires_grad=True)
 
     given = some(b, n, 3 * heads * e), some(heads, n, n), some(heads, CLASSES)
