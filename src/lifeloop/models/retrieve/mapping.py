@@ -17,6 +17,7 @@ NEAREST = 30
 MOST_TEXTS = 20_000
 """With more texts than this the nearest are not looked for (s = 0): it would take minutes."""
 MOST_SPACE = 20_000
+"""Most used items that the space of use is made of."""
 BLOCK = 1000
 FOLDS = 4
 ASKED = 300
