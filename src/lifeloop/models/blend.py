@@ -28,9 +28,9 @@ from lifeloop.models.weights import learn_weights, ndcg_at_10
 
 HALF_LIVES: tuple[float | None, ...] = (None, 20.0, 7.0, 3.0, 1.5)
 """Half-lives of the history, in events, that are tried for each part."""
-BEST_OF = 2
+BEST_OF = 3
 """Parts that are judged on everybody asked; the others lost on fewer people."""
-LEAST_TRIED, LEAST_ASKED, CELLS = 200, 400, 60_000_000
+LEAST_TRIED, LEAST_ASKED, CELLS = 200, 400, 80_000_000
 """Scores of one part on the whole slice; a large catalogue is validated on fewer people."""
 
 
@@ -52,7 +52,7 @@ class Blend:
     cuts : int
         Except with ``horizon="last"``: slices at most, until there are as many people as are asked.
     max_queries : int
-        People validated on at most; fewer (not under 400) for catalogues above 60,000 items.
+        People validated on at most; fewer (not under 400) for catalogues above 80,000 items.
     tuning : Tuning
         What may be spent on a search for the settings of each part; see ``tune``.
     """
@@ -331,7 +331,7 @@ def _worth(data: TrainData) -> bool:
 
 def _tried(cut: Holdout) -> int:
     """Return on how many people settings are tried."""
-    return max(LEAST_TRIED, CELLS // 6 // max(1, cut.data.n_items))
+    return max(LEAST_TRIED, CELLS // 8 // max(1, cut.data.n_items))
 
 
 def _fitted(
