@@ -178,7 +178,8 @@ def ranked(
 
 def ratios(table: Table, said: Words) -> dict[str, Any]:
     """Return hazard ratios with their intervals around 1, on a logarithmic axis."""
-    rows = table.rows.select("covariate", "hazard_ratio", "hazard_ratio_low", "hazard_ratio_high")
+    rows = table.rows.filter(pl.col("hazard_ratio").is_not_null())
+    rows = rows.select("covariate", "hazard_ratio", "hazard_ratio_low", "hazard_ratio_high")
     labels = [said.value(name) for name in rows["covariate"].to_list()]
     rows = rows.with_columns(label=pl.Series(labels), one=pl.lit(1.0))
     base = alt.Chart(data(rows))

@@ -125,6 +125,21 @@ def test_cox_finds_the_true_ratio_and_the_maximum_of_the_partial_likelihood() ->
 
 
 @pytest.mark.extras
+@pytest.mark.parametrize("flat", [pl.lit(1.0), pl.lit(value=True), pl.lit("ads")])
+def test_a_covariate_that_is_the_same_for_everybody_is_told_and_the_others_are_fitted(
+    flat: pl.Expr,
+) -> None:
+    table = people(200).with_columns(flat=flat)
+    alone = fit_cox(table, duration="t", ended="e", covariates=["channel"])
+    found = fit_cox(table, duration="t", ended="e", covariates=["flat", "channel"])
+    assert found.rows.filter(pl.col("covariate") != "flat").equals(alone.rows)
+    (row,) = found.rows.filter(pl.col("covariate") == "flat").iter_rows(named=True)
+    assert row["reason"] == "everybody has the same value"
+    assert row["hazard_ratio"] is row["p"] is row["p_proportional"] is None
+    assert found.concordance == alone.concordance
+
+
+@pytest.mark.extras
 def test_covariates_that_cannot_be_used_are_refused_by_name() -> None:
     table = people(80)
 

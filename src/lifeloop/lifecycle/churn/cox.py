@@ -11,14 +11,17 @@ import polars as pl
 from lifeloop.errors import InputError, MissingExtra, Unfit
 from lifeloop.lifecycle.churn.curve import check_durations
 
+FLAT = "everybody has the same value"
+UNSEEN = {"covariate": pl.String, "reason": pl.String}
+
 
 @dataclass(frozen=True, eq=False)
 class Effects:
-    """``rows``: covariate, hazard_ratio, hazard_ratio_low, hazard_ratio_high, p, p_proportional.
+    """``rows``: covariate, hazard_ratio, _low, _high, p, p_proportional, reason (of the nulls).
 
     A ratio above 1 ends sooner. ``p_proportional`` below 0.05 says that the ratio changes with
-    time, so that one number does not tell it; null with late entries. ``concordance`` is 0.5 by
-    chance and 1 at best.
+    time, so that one number does not tell it; null with late entries. A covariate that does not
+    vary is told with nulls and the reason. ``concordance`` is 0.5 by chance and 1 at best.
     """
 
     rows: pl.DataFrame
@@ -51,7 +54,7 @@ def fit_cox(
     InputError
         A column that is not there, a covariate with missing values, durations not after entries.
     Unfit
-        A covariate that does not vary, one that separates perfectly who ends, or no convergence.
+        No covariate that varies, one that separates perfectly who ends, or no convergence.
     MissingExtra
         lifelines is not installed.
 
@@ -62,7 +65,7 @@ def fit_cox(
     _check(table, [duration, ended, *covariates, *([entry] if entry else [])])
     start = np.zeros(len(table)) if entry is None else table[entry].to_numpy().astype(np.float64)
     check_durations(table[duration].to_numpy().astype(np.float64), start)
-    columns = _columns(table, covariates)
+    columns, flat = _columns(table, covariates)
     data: dict[str, Any] = dict(columns)
     data |= {"_t": table[duration].to_numpy(), "_e": table[ended].to_numpy().astype(int)}
     if entry is not None:
@@ -104,8 +107,11 @@ def fit_cox(
             "hazard_ratio_high": told["exp(coef) upper 95%"].to_numpy(),
             "p": told["p"].to_numpy(),
             "p_proportional": pl.Series(proportional, dtype=pl.Float64),
+            "reason": pl.Series([None] * len(told), dtype=pl.String),
         }
     )
+    unseen = pl.DataFrame({"covariate": flat, "reason": [FLAT] * len(flat)}, UNSEEN)
+    rows = pl.concat([rows, unseen], how="diagonal")
     ends = int(table[ended].sum())
     return Effects(rows, float(fitter.concordance_index_), len(table), ends)
 
@@ -126,7 +132,10 @@ def _check(table: pl.DataFrame, names: Sequence[str]) -> None:
         )  # fmt: skip
 
 
-def _columns(table: pl.DataFrame, covariates: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
+def _columns(
+    table: pl.DataFrame, covariates: Sequence[str]
+) -> tuple[dict[str, np.ndarray[Any, Any]], list[str]]:
+    """Return the columns to fit, and the names of those that are the same for everybody."""
     found: dict[str, np.ndarray[Any, Any]] = {}
     for name in covariates:
         column = table[name]
@@ -140,9 +149,9 @@ def _columns(table: pl.DataFrame, covariates: Sequence[str]) -> dict[str, np.nda
             if len(kinds) == 1:
                 found[name] = np.zeros(len(table))
     flat = [name for name, values in found.items() if np.ptp(values) == 0]
-    if flat:
+    if len(flat) == len(found):
         raise Unfit("covariates that do not vary have no effect to estimate", got=flat)
-    return found
+    return {name: values for name, values in found.items() if name not in flat}, flat
 
 
 def _refuse_separation(data: dict[str, Any], covariates: list[str]) -> None:

@@ -104,8 +104,9 @@ def churn_effects(
     -------
     polars.DataFrame
         covariate, hazard_ratio (above 1: sooner), hazard_ratio_low, hazard_ratio_high, p,
-        p_proportional (below 0.05: the ratio changes with age), n, ends, concordance. With
-        ``members`` as for ``survival``.
+        p_proportional (below 0.05: the ratio changes with age), reason (why a ratio is null: the
+        covariate is the same for everybody), n, ends, concordance. With ``members`` as for
+        ``survival``.
 
     Raises
     ------
