@@ -37,6 +37,24 @@ def test_noise_among_the_parts_spoils_few_answers() -> None:
     assert (found.item_ix[:, 0] == asked.missing).mean() >= 0.9
 
 
+def test_parts_that_add_nothing_are_not_served_and_nobody_sees_a_difference() -> None:
+    spec = Blend(parts=(*PARTS, ItemKNN()), horizon="last")
+    data = checkerboard().data
+    split_rng, inner_rng, final_rng = np.random.default_rng(0).spawn(3)
+    learned = spec.learn(spec.slices(data, rng=split_rng), rng=inner_rng)
+    lean = learned.lean()
+    assert lean.left_out
+    assert "popularity" not in lean.left_out  # it serves people without history
+    assert lean.left_out[0] in lean.notes[-1]
+    state = final_rng.bit_generator.state
+    spawned = np.random.default_rng(0).spawn(3)[2]
+    assert spawned.bit_generator.state == state
+    served, whole = spec.finish(data, lean, rng=final_rng), spec.finish(data, learned, rng=spawned)
+    assert len(served.parts) == len(whole.parts) - len(lean.left_out)
+    asked = checkerboard().queries
+    np.testing.assert_array_equal(served.score(asked), whole.score(asked))
+
+
 def test_too_little_data_is_said_and_answered_by_equal_reciprocal_ranks() -> None:
     data = checkerboard(n_users=10).data
     blend = Blend(parts=PARTS).fit(data, rng=np.random.default_rng(0))
@@ -118,15 +136,15 @@ def test_one_scoring_answers_as_the_retriever_does() -> None:
 
 def test_parts_of_two_bundles_refuse_to_load_together() -> None:
     """M13."""
-    old = to_parts(fitted_blend())
-    new = to_parts(
-        Blend(parts=PARTS).fit(checkerboard(n_items=26).data, rng=np.random.default_rng(0))
-    )
+    old = to_parts(fitted_blend(horizon="last"))
+    other = checkerboard(n_items=26).data
+    new = to_parts(Blend(parts=PARTS, horizon="last").fit(other, rng=np.random.default_rng(0)))
     mixed = {**new, "part01.ease": old["part01.ease"]}
+    assert mixed.keys() == new.keys()
     with pytest.raises(BundleError, match="not of one making"):
         from_parts(mixed)
     with pytest.raises(BundleError, match="not of one making"):
-        from_parts({folder: held for folder, held in new.items() if folder != "part02.random"})
+        from_parts({folder: held for folder, held in new.items() if folder != "part01.ease"})
 
 
 def test_damaged_bundles_are_refused_by_name() -> None:

@@ -29,12 +29,12 @@ def learned() -> FittedBlend:
 
 
 def test_settings_chosen_on_validation_are_kept_in_the_bundle() -> None:
-    blend = learned()
+    spec = Blend(parts=(Popularity(), Ease(ridge=5.0)), horizon="last")
+    blend = spec.fit(checkerboard().data, rng=np.random.default_rng(0))
     loaded = from_parts(to_parts(blend))
     assert isinstance(loaded, FittedBlend)
     assert loaded.settings == blend.settings
-    chosen = json.loads(blend.settings[1])
-    assert chosen["name"] == "ease"
+    (chosen,) = [told for told in map(json.loads, blend.settings) if told["name"] == "ease"]
     assert f"λ {chosen['ridge']:g}" in " ".join(blend.notes)
 
 
@@ -45,6 +45,23 @@ def test_a_refresh_on_the_same_data_is_the_same_model() -> None:
     asked = checkerboard().queries
     np.testing.assert_array_equal(again.score(asked), blend.score(asked))
     assert again.notes == blend.notes
+
+
+def test_a_refresh_leaves_out_what_the_last_training_left_out_and_knows_it() -> None:
+    data = checkerboard().data
+    blend = Blend(parts=PARTS, horizon="last").fit(data, rng=np.random.default_rng(0))
+    assert blend.left_out
+    loaded = from_parts(to_parts(blend))
+    assert isinstance(loaded, FittedBlend)
+    assert loaded.left_out == blend.left_out
+    again = refreshed(loaded, PARTS, data, rng=np.random.default_rng(5))
+    assert isinstance(again, FittedBlend)
+    assert [part.name for part in again.parts] == [part.name for part in blend.parts]
+    asked = checkerboard().queries
+    np.testing.assert_array_equal(again.score(asked), blend.score(asked))
+    others = [part for part in PARTS if part.name not in blend.left_out]
+    with pytest.raises(BundleError, match="not those of this version"):
+        refreshed(loaded, others, data, rng=np.random.default_rng(5))
 
 
 def test_a_refresh_counts_what_came_since_and_keeps_weights_and_half_lives() -> None:

@@ -1,8 +1,10 @@
 """The sequential ridge against the regression written out, and its place in time."""
 
 import numpy as np
+import pytest
 
 from lifeloop.models.data import queries
+from lifeloop.models.retrieve import sequential
 from lifeloop.models.retrieve.sequential import FORGOTTEN, SequentialRidge, pair_sums
 from lifeloop.testing.checkerboard import tiny
 
@@ -47,3 +49,16 @@ def test_weights_solve_the_ridge_equations() -> None:
     )
     left = (gram + 50.0 * np.eye(12)) @ fitted.weights
     np.testing.assert_allclose(left, cross, atol=1e-4)
+
+
+def test_large_catalogues_are_solved_in_single_precision_to_the_same_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(5)
+    user, item = np.sort(rng.integers(0, 60, 2_000)), rng.integers(0, 40, 2_000)
+    data = tiny(user.tolist(), item.tolist(), n_items=40)
+    double = SequentialRidge().fit(data, rng=rng)
+    monkeypatch.setattr(sequential, "DOUBLE", 10)
+    assert SequentialRidge().counted(data).gram.dtype == np.float32
+    single = SequentialRidge().fit(data, rng=rng)
+    np.testing.assert_allclose(single.weights, double.weights, rtol=1e-4, atol=1e-7)

@@ -9,7 +9,9 @@ import pytest
 from lifeloop.contracts import FittedRetriever, Retriever, TrainData
 from lifeloop.models.climb import climb
 from lifeloop.models.holdout import Holdout
-from lifeloop.models.retrieve.ease import Ease
+from lifeloop.models.retrieve.ease import Ease, FittedEase
+from lifeloop.models.retrieve.sequential import SequentialRidge
+from lifeloop.testing.checkerboard import checkerboard
 
 
 @dataclass(frozen=True)
@@ -92,3 +94,31 @@ def test_large_catalogues_are_climbed_with_fewer_items_and_fitted_whole(
     found = climb(cast(Retriever, part), inner, judge, rng=np.random.default_rng(0))
     assert part.fits == fits
     assert (cast(Any, found.part).ridge, cast(Any, found.fitted).n_items) == (2.0, 5_000)
+
+
+@pytest.mark.parametrize("part", [Ease(ridge=50.0), SequentialRidge(ridge=50.0)])
+def test_what_no_step_changes_is_counted_once_and_the_answer_is_the_same(
+    part: Ease | SequentialRidge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = checkerboard().data
+    inner = cast(Holdout, type("Slice", (), {"data": data})())
+    counts: list[object] = []
+    counted = type(part).counted
+
+    def watched(self: Any, data: TrainData) -> Any:
+        counts.append(self)
+        return counted(self, data)
+
+    monkeypatch.setattr(type(part), "counted", watched)
+    ridges: list[float] = []
+
+    def judge(fitted: FittedRetriever) -> float:  # more is better: up the whole ladder
+        ridges.append(len(ridges))
+        return float(len(ridges))
+
+    found = climb(cast(Retriever, part), inner, judge, rng=np.random.default_rng(0))
+    assert (len(counts), len(ridges) > 3) == (1, True)
+    again = found.part.fit(data, rng=np.random.default_rng(0))
+    np.testing.assert_array_equal(
+        cast(FittedEase, found.fitted).weights, cast(FittedEase, again).weights
+    )

@@ -5,19 +5,20 @@ half-lives and the weights are chosen per data set and horizon, on a slice of ti
 from the training data; then every part is fitted again on everything.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
-from lifeloop.contracts import Double, FittedRetriever, Retriever, TrainData
+from lifeloop.contracts import FittedRetriever, Retriever, TrainData
 from lifeloop.errors import InputError, MissingExtra
 from lifeloop.models.blended import FittedBlend, Rule, cold_weights, filled
 from lifeloop.models.climb import Climbed, Judge, climb
 from lifeloop.models.context import lifts, with_powers
-from lifeloop.models.fresh import Unseen, fresh_items, fresh_weights, learn_unseen
+from lifeloop.models.fresh import fresh_items, fresh_weights, learn_unseen
 from lifeloop.models.holdout import Holdout, Horizon, hold_out
+from lifeloop.models.learned import Learned
 from lifeloop.models.retrieve.content import FittedContent
 from lifeloop.models.settings import settings_of
 from lifeloop.models.situated import learn_powers
@@ -73,7 +74,8 @@ class Blend:
         """Choose half-lives and weights on the inner slice, then fit the parts on everything."""
         split_rng, inner_rng, final_rng = rng.spawn(3)
         cuts = self.slices(data, rng=split_rng)
-        learned = replace(self.learn(cuts, rng=inner_rng), fitted=())  # they need the memory
+        learned = self.learn(cuts, rng=inner_rng).lean()
+        learned = replace(learned, fitted=())  # they need the memory
         return self.finish(data, learned, rng=final_rng)
 
     def slices(
@@ -120,7 +122,7 @@ class Blend:
                 return (ended,)
         return tuple(cuts)
 
-    def learn(self, cuts: tuple[Holdout, ...], *, rng: np.random.Generator) -> "Learned":
+    def learn(self, cuts: tuple[Holdout, ...], *, rng: np.random.Generator) -> Learned:
         """Return what the slices say of half-lives and weights."""
         names = [part.name for part in self.parts]
         if not names or len(set(names)) != len(names):
@@ -198,7 +200,7 @@ class Blend:
             learned = self._unseen(learned, rng=rng)
         return self._situated(learned, some)
 
-    def _unseen(self, learned: "Learned", *, rng: np.random.Generator) -> "Learned":
+    def _unseen(self, learned: Learned, *, rng: np.random.Generator) -> Learned:
         """Return the same with what items that nobody has used are worth."""
         data = learned.cuts[0].data
         blend = self.of(data, learned.fitted[0], learned)
@@ -206,7 +208,7 @@ class Blend:
         notes = () if unseen is None else (f"new items: {unseen.told}",)
         return replace(learned, unseen=unseen, notes=(*learned.notes, *notes))
 
-    def _situated(self, learned: "Learned", some: Sequence[Holdout]) -> "Learned":
+    def _situated(self, learned: Learned, some: Sequence[Holdout]) -> Learned:
         """Return the same with what situations are worth, where there are slices to learn from."""
         if not learned.fitted or learned.cuts[0].data.situation is None:
             return learned
@@ -217,7 +219,7 @@ class Blend:
         powers, notes = learn_powers(blends, some, repeats=self.repeats)
         return replace(learned, powers=powers, notes=(*learned.notes, *notes))
 
-    def _or_best(self, learned: "Learned", some: Sequence[Holdout]) -> "Learned":
+    def _or_best(self, learned: Learned, some: Sequence[Holdout]) -> Learned:
         """Return what was learned, or its best part alone where the blend does not beat it.
 
         Both rank every item here, new ones included, as they do when they are served; the
@@ -255,11 +257,10 @@ class Blend:
             learned, weights=weights, notes=(*learned.notes, f"{told}; {name} alone is served")
         )
 
-    def finish(
-        self, data: TrainData, learned: "Learned", *, rng: np.random.Generator
-    ) -> FittedBlend:
-        """Fit every part on all of the data, with what was learned."""
-        final = _fitted(learned.parts, data, rng.spawn(len(self.parts)))
+    def finish(self, data: TrainData, learned: Learned, *, rng: np.random.Generator) -> FittedBlend:
+        """Fit every part that was not left out on all of the data, with what was learned."""
+        own = dict(zip((p.name for p in self.parts), rng.spawn(len(self.parts)), strict=True))
+        final = _fitted(learned.parts, data, [own[part.name] for part in learned.parts])
         for p, chosen in enumerate(learned.half_lives):
             if chosen is not None:
                 final[p] = final[p].at(chosen[0])  # type: ignore[attr-defined]
@@ -270,7 +271,7 @@ class Blend:
         return replace(blend, context=with_powers(lifts(data), learned.powers))
 
     def of(
-        self, data: TrainData, fitted: Sequence[FittedRetriever], learned: "Learned"
+        self, data: TrainData, fitted: Sequence[FittedRetriever], learned: Learned
     ) -> FittedBlend:
         """Put fitted parts together by what was learned."""
         weights = filled(fitted, learned.weights)
@@ -285,6 +286,7 @@ class Blend:
             notes=learned.notes,
             n_items=data.n_items,
             settings=tuple(settings_of(part) for part in learned.parts),
+            left_out=learned.left_out,
             unseen=None
             if learned.unseen is None
             else np.array([learned.unseen.content, learned.unseen.mapped]),
@@ -308,21 +310,6 @@ class Blend:
 
     def _at_most(self, data: TrainData) -> int:
         return min(self.max_queries, max(LEAST_ASKED, CELLS // max(1, data.n_items)))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Learned:
-    """What the inner slices said, and the parts as fitted on what came before each."""
-
-    cuts: tuple[Holdout, ...]  # newest first
-    parts: tuple[Retriever, ...]  # [P] with the settings chosen
-    rule: Rule
-    half_lives: tuple[tuple[float | None] | None, ...]  # [P]
-    weights: Double  # [P]
-    notes: tuple[str, ...]
-    fitted: tuple[tuple[FittedRetriever, ...], ...]  # per cut [P]; empty: too little to learn from
-    powers: Mapping[str, float] = field(default_factory=dict)  # of fields of a situation
-    unseen: Unseen | None = None  # what content and the map weigh for new items
 
 
 def _worth(data: TrainData) -> bool:

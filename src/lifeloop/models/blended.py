@@ -53,6 +53,7 @@ class FittedBlend:
     notes: tuple[str, ...]
     n_items: int
     settings: tuple[str, ...] = ()  # [P] of each part, JSON; see models.warm
+    left_out: tuple[str, ...] = ()  # names of parts that were worth nothing; see models.learned
     context: FittedContext | None = None  # what situations change; None: nothing
     unseen: Double | None = None  # [2] content and map for new items, where it was learned
 
@@ -107,6 +108,7 @@ class FittedBlend:
             "is_fresh": self.is_fresh,
             "notes": ar.text("\n".join(self.notes)),
             "settings": ar.text("\n".join(self.settings)),
+            "left_out": ar.text("\n".join(self.left_out)),
             "n_items": np.array([self.n_items], dtype=np.int64),
         }
         if self.unseen is not None:
@@ -130,6 +132,7 @@ class FittedBlend:
                 held.setdefault(place, {})[name] = value
         notes = ar.read_text(arrays, "notes")
         settings = ar.read_text(arrays, "settings") if "settings" in arrays else ""
+        left_out = ar.read_text(arrays, "left_out") if "left_out" in arrays else ""
         context = {k.removeprefix(_CONTEXT): v for k, v in arrays.items() if k.startswith(_CONTEXT)}
         return cls(
             name=ar.read_text(arrays, "name"),
@@ -142,6 +145,7 @@ class FittedBlend:
             notes=tuple(notes.split("\n")) if notes else (),
             n_items=int(ar.needed(arrays, "n_items")[0]),
             settings=tuple(settings.split("\n")) if settings else (),
+            left_out=tuple(left_out.split("\n")) if left_out else (),
             context=FittedContext.load(context) if context else None,
             unseen=arrays.get("unseen"),
         )

@@ -6,7 +6,8 @@ itself among them. How strong a ridge should be differs by a factor of fifty bet
 one cannot be repaired by the weight in the blend.
 
 A part that solves for its ``n_items`` most-used items, at a cost of their number cubed, climbs with
-the ``FEWER`` most used where the catalogue is large, and is fitted in full where it arrives.
+the ``FEWER`` most used where the catalogue is large, and is fitted in full where it arrives. Where
+it can tell what it counts from what it solves (``counted``, ``solved``), it counts once.
 """
 
 from collections.abc import Callable, Sequence
@@ -51,11 +52,18 @@ def climb(part: Retriever, inner: Holdout, judge: Judge, *, rng: np.random.Gener
     fitted: dict[int, FittedRetriever] = {}
     value: dict[int, float] = {}
 
+    sums: list[Any] = []
+
     def at(step: int) -> float:
         if step not in value:
             tried: Any = ladder[step]
             tried = replace(tried, n_items=FEWER) if fewer else tried
-            fitted[step] = tried.fit(inner.data, rng=np.random.default_rng(seed))
+            if len(ladder) > 1 and hasattr(tried, "counted"):
+                if not sums:
+                    sums.append(tried.counted(inner.data))
+                fitted[step] = tried.solved(sums[0].copy())
+            else:
+                fitted[step] = tried.fit(inner.data, rng=np.random.default_rng(seed))
             value[step] = judge(fitted[step]) if len(ladder) > 1 else 0.0
         return value[step]
 

@@ -38,8 +38,8 @@ def refreshed(
     previous : FittedBlend or FittedRanked
         Of any catalogue: items are known by what ``data`` says of them.
     parts : sequence of Retriever
-        Specifications of the same names in the same order; their settings are those of
-        ``previous`` where it keeps them.
+        Specifications of the same names in the same order, those that ``previous`` left out
+        included; their settings are those of ``previous`` where it keeps them.
 
     Raises
     ------
@@ -63,11 +63,14 @@ def _blend(
     rng: np.random.Generator,
 ) -> FittedBlend:
     names = [part.name for part in previous.parts]
-    if [part.name for part in parts] != names or len(previous.settings) != len(names):
+    all_names = [part.name for part in parts]
+    parts = [part for part in parts if part.name not in previous.left_out]
+    unknown = set(previous.left_out) - set(all_names)
+    if [part.name for part in parts] != names or unknown or len(previous.settings) != len(names):
         raise BundleError(
             "the last bundle cannot be refreshed: its parts are not those of this version",
-            got=names,
-            allowed=", ".join(part.name for part in parts),
+            got=[*names, *previous.left_out],
+            allowed=", ".join(all_names),
             hint="train anew: lifeloop train",
         )
     chosen = [with_settings(p, s) for p, s in zip(parts, previous.settings, strict=True)]

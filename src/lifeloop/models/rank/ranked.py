@@ -72,7 +72,7 @@ class Ranked:
         learned = self.blend.learn(cuts, rng=inner_rng)
         booster: FittedBooster | FittedLogistic | None = None
         if not learned.fitted or learned.rule != "linear":
-            notes = (*learned.notes, "the linear blend is served: too little to train a ranker on")
+            said: tuple[str, ...] = ("the linear blend is served: too little to train a ranker on",)
         else:
             table = joined_tables(
                 [
@@ -95,8 +95,11 @@ class Ranked:
                 else:
                     trained = train_booster(table, feature_names, self.boosting, rng=tree_rng)
             wins, told = _judged(trained, table, margin=self.margin)
-            notes = (*learned.notes, *_reliable(trained, table), *_readable(trained), told)
+            said = (*_reliable(trained, table), *_readable(trained), told)
             booster = trained.fitted if trained is not None and wins else None
+        if booster is None:  # trees read what every part says, a blend only what has a weight
+            learned = learned.lean()
+        notes = (*learned.notes, *said)
         learned = replace(learned, notes=notes, fitted=())  # the fits need the memory
         final = self.blend.finish(data, learned, rng=final_rng)
         return FittedRanked(

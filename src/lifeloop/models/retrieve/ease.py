@@ -24,8 +24,26 @@ from lifeloop.models.retrieve.topk import retrieve
 
 RIDGES = (0.2, 1.0, 5.0, 25.0, 125.0, 600.0)
 """Shares of the ridge that are tried where settings are learned."""
+DOUBLE = 4000
+"""Items up to which the equations are solved in double precision."""
 MANY = 512
 """Queries at once from which two threads share them; each row is summed by one of them."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sums:
+    """What is counted once, whatever the ridge: XᵀX and, of a sequential ridge, XᵀY."""
+
+    covered: Int  # [n] item indices, ascending
+    place: Int  # [I] row of the sums, -1 where not covered
+    gram: NDArray[Any]  # [n, n]
+    weight_unit: float
+    cross: Double | None = None  # [n, n]
+
+    def copy(self) -> "Sums":
+        """Return the same in memory of its own."""
+        cross = None if self.cross is None else self.cross.copy()
+        return replace(self, gram=self.gram.copy(), cross=cross)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +76,28 @@ class Ease:
 
     def fit(self, data: TrainData, *, rng: np.random.Generator) -> "FittedEase":
         """Solve; nothing random."""
+        return self.solved(self.counted(data))
+
+    def counted(self, data: TrainData) -> Sums:
+        """Return the sums that every ridge begins with."""
         people = used_by(data)  # [U, I]
         count = np.bincount(people.indices, minlength=data.n_items)
         most = np.lexsort((np.arange(data.n_items), -count))[: self.n_items]
         covered = np.sort(most[count[most] > 0])  # [n]
         used = people[:, covered]  # [U, n]
-        gram = (used.T @ used).toarray().astype(np.float64 if covered.size <= 4000 else np.float32)
+        precision = np.float64 if covered.size <= DOUBLE else np.float32
+        gram = (used.T @ used).toarray().astype(precision)
+        place = places(covered, data.n_items)
+        return Sums(covered.astype(np.int32), place, gram, weight_unit(data.weight))
+
+    def solved(self, sums: Sums) -> "FittedEase":
+        """Solve with this ridge, in the memory of ``sums``, which are of no use afterwards."""
         return FittedEase(
             name=self.name,
-            covered=covered.astype(np.int32),
-            place=places(covered, data.n_items),
-            weights=_solved(gram, self.ridge),
-            weight_unit=weight_unit(data.weight),
+            covered=sums.covered,
+            place=sums.place,
+            weights=_solved(sums.gram, self.ridge),
+            weight_unit=sums.weight_unit,
             half_life_events=self.half_life_events,
         )
 

@@ -12,6 +12,7 @@ add d^g (1 − d^(2m)) / (1 − d²) to XᵀX and d^(g−1) to XᵀY, so both ar
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from scipy.linalg import lapack
 
 from lifeloop.contracts import Double, Long, TrainData
 from lifeloop.errors import InputError
-from lifeloop.models.retrieve.ease import RIDGES, FittedEase, places
+from lifeloop.models.retrieve.ease import DOUBLE, RIDGES, FittedEase, Sums, places
 from lifeloop.models.retrieve.fold import weight_unit
 
 FORGOTTEN = 0.01
@@ -33,7 +34,8 @@ class SequentialRidge:
     Parameters
     ----------
     n_items : int
-        Time grows with its cube, memory with its square (6,000 items: 290 MB while fitting).
+        Time grows with its cube, memory with its square (6,000 items: 860 MB while counting); above
+        ``ease.DOUBLE`` items the equations are solved in single precision.
     ridge : float
         λ above.
     half_life_events : float
@@ -58,6 +60,10 @@ class SequentialRidge:
 
     def fit(self, data: TrainData, *, rng: np.random.Generator) -> FittedEase:
         """Count pairs and solve; nothing random."""
+        return self.solved(self.counted(data))
+
+    def counted(self, data: TrainData) -> Sums:
+        """Return the sums that every ridge begins with."""
         count = np.bincount(data.item_ix, minlength=data.n_items)
         most = np.lexsort((np.arange(data.n_items), -count))[: self.n_items]
         covered = np.sort(most[count[most] > 0])  # [n]
@@ -68,12 +74,22 @@ class SequentialRidge:
         gram, cross = pair_sums(
             user, item, n=len(covered), decay=float(np.exp2(-1.0 / self.half_life_events))
         )
+        if len(covered) > DOUBLE:
+            gram, cross = gram.astype(np.float32), cross.astype(np.float32)
+        return Sums(covered.astype(np.int32), place, gram, weight_unit(data.weight), cross)
+
+    def solved(self, sums: Sums) -> FittedEase:
+        """Solve with this ridge, in the memory of ``sums``, which are of no use afterwards."""
+        if sums.cross is None:
+            raise InputError(
+                "the sums hold no steps", allowed="what SequentialRidge.counted returns"
+            )
         return FittedEase(
             name=self.name,
-            covered=covered.astype(np.int32),
-            place=place,
-            weights=_solved(gram, cross, self.ridge).astype(np.float32),
-            weight_unit=weight_unit(data.weight),
+            covered=sums.covered,
+            place=sums.place,
+            weights=_solved(sums.gram, sums.cross, self.ridge).astype(np.float32),
+            weight_unit=sums.weight_unit,
             half_life_events=self.half_life_events,
         )
 
@@ -109,16 +125,18 @@ def _pairs(
         yield cells, decay**gap * left[earlier + gap], decay ** (gap - 1)
 
 
-def _solved(gram: Double, cross: Double, ridge: float) -> NDArray[np.float64]:
+def _solved(gram: NDArray[Any], cross: NDArray[Any], ridge: float) -> NDArray[Any]:
     if not len(gram):
         return gram
     gram[np.diag_indices(len(gram))] += ridge
-    factor, failed = lapack.dpotrf(gram.T, lower=1, overwrite_a=1, clean=0)
+    single = gram.dtype == np.float32
+    potrf, potrs = (lapack.spotrf, lapack.spotrs) if single else (lapack.dpotrf, lapack.dpotrs)
+    factor, failed = potrf(gram.T, lower=1, overwrite_a=1, clean=0)
     if failed:
         raise InputError(
             "the equations of the sequential ridge have no stable solution",
             got=f"ridge {ridge}",
             allowed="a larger ridge",
         )
-    solved, _ = lapack.dpotrs(factor, cross, lower=1)
+    solved, _ = potrs(factor, cross, lower=1)
     return np.ascontiguousarray(solved)
