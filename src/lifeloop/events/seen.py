@@ -1,5 +1,6 @@
 """How often a row was seen before in a file, for files of any length in bounded memory."""
 
+import contextlib
 import mmap
 import tempfile
 from pathlib import Path
@@ -14,8 +15,11 @@ Keys = NDArray[np.uint64]
 _ASKED = 1_024
 """Keys looked up before pages are given back: each may bring in 64 KB (Linux faults around)."""
 
-IN_MEMORY = 2_000_000
+IN_MEMORY = 500_000
 """Runs longer than this many keys (8 bytes each) live in a temporary file."""
+
+STEP = 250_000
+"""Keys of each of two runs that are merged at a time."""
 
 
 class SeenRows:
@@ -23,8 +27,9 @@ class SeenRows:
 
     Sorted runs of falling length, merged like the files of a log-structured tree, so that a
     batch of b keys costs O(b log n) and each key is moved O(log n) times. Long runs are memory
-    maps of temporary files, whose pages are given back after use: 100 million rows need 0.8 GB
-    of disk and some tens of megabytes of memory.
+    maps of temporary files, whose pages are given back after use and which go when they are
+    merged: 100 million rows need 0.8 GB of disk, twice that while the longest runs are merged, and
+    some tens of megabytes of memory.
 
     Two different rows share a key with probability n² / 2⁶⁵ (3e-4 at 100 million rows); such a
     row would get another, equally stable id.
@@ -77,6 +82,8 @@ class SeenRows:
         while len(self._runs) > 1 and len(self._runs[-2]) < 2 * len(self._runs[-1]):
             right, left = self._runs.pop(), self._runs.pop()
             self._runs.append(self._merged(left, right))
+            for run in (left, right):
+                _remove(run)
 
     def _merged(self, left: Keys, right: Keys) -> Keys:
         n = len(left) + len(right)
@@ -98,7 +105,7 @@ class SeenRows:
         return np.memmap(path, dtype=np.uint64, mode="w+", shape=(n,))
 
 
-def _merge_into(out: Keys, left: Keys, right: Keys, *, step: int = 1_000_000) -> None:
+def _merge_into(out: Keys, left: Keys, right: Keys, *, step: int = STEP) -> None:
     """Merge two sorted runs piece by piece, so that neither is held in memory."""
     i = j = 0
     while i < len(left) or j < len(right):
@@ -113,6 +120,14 @@ def _merge_into(out: Keys, left: Keys, right: Keys, *, step: int = 1_000_000) ->
         i, j = i + len(a), j + len(b)
         for run in (out, left, right):
             _forget(run)
+
+
+def _remove(run: Keys) -> None:
+    """Remove the file of a mapped run; where that cannot be while it is mapped, it goes last."""
+    file = getattr(run, "filename", None)
+    if file is not None:
+        with contextlib.suppress(OSError):
+            Path(file).unlink()
 
 
 def _forget(run: Keys) -> None:
