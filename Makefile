@@ -52,7 +52,7 @@ check: $(VENV)/.dev $(VENV)/.extras ## lint, format, types, shape of the reposit
 	$(BIN)/python -m pytest -q tests/test_shape.py -p no:randomly
 
 test: $(VENV)/.dev ## core and developer tools, under 10 minutes
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not extras" $(PYTEST_ARGS)
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not extras" $(PYTEST_ARGS)
 
 test-extras: $(VENV)/.dev $(VENV)/.extras ## every extra and real server
 	$(BIN)/python -m pytest -q -m extras $(PYTEST_ARGS)

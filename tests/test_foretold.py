@@ -16,6 +16,8 @@ from lifeloop.cli.app import app
 from lifeloop.foretold import FOLDER, Foretold
 from lifeloop.request import Request, ask
 
+pytestmark = pytest.mark.slow
+
 DAYS = 200
 START = date(2024, 1, 10).toordinal()
 SHOP: dict[str, Any] = {"extends": "ecommerce", "name": "shop", "locale": {"zone": "Asia/Tokyo"}}

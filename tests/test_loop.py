@@ -18,6 +18,8 @@ from lifeloop.events.records import USER_SCHEMA
 from lifeloop.models import FittedBayesianRating
 from lifeloop.policy import propensities
 
+pytestmark = pytest.mark.slow
+
 DAY = 86_400_000_000
 T0 = 1_735_689_600_000_000  # 2025-01-01 UTC
 NOW = T0 + 60 * DAY

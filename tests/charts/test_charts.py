@@ -23,6 +23,8 @@ from lifeloop.events.records import ITEM_SCHEMA, STORED_EVENT_SCHEMA, USER_SCHEM
 from lifeloop.moment import Moment
 from lifeloop.tables import TABLES, Source, source_of, table_of
 
+pytestmark = pytest.mark.slow
+
 PICTURES = [name for name in drawn() if name != "churn_effects" or find_spec("lifelines")]
 """Cox's effects need the extra [survival]: without it there is nothing to draw."""
 

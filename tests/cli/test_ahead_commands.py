@@ -12,6 +12,8 @@ from lifeloop.cli.app import app
 from lifeloop.home import init
 from lifeloop.simulate import world, write_world
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -19,6 +19,8 @@ from lifeloop.lifecycle.ltv import (
     purchase_days,
 )
 
+pytestmark = pytest.mark.slow
+
 START = date(2024, 1, 1)
 DAY_US = 86_400_000_000
 FIRST = (START - date(1970, 1, 1)).days

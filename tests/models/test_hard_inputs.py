@@ -15,6 +15,8 @@ from lifeloop.models.registry import NEURAL
 from lifeloop.models.retrieve.ease import Ease
 from lifeloop.testing.checkerboard import checkerboard
 
+pytestmark = pytest.mark.slow
+
 DAY = 86_400_000_000
 
 

@@ -11,6 +11,8 @@ from lifeloop.config import Models
 from lifeloop.contracts import FittedRetriever, Int, Queries, Retriever, TrainData
 from lifeloop.models import FittedBlend, build, histories, train_data
 
+pytestmark = pytest.mark.slow
+
 
 class Split:
     """Everything but each person's last event, and that event's item, ties in file order."""

@@ -13,6 +13,8 @@ from lifeloop.models.registry import NEURAL, RANKED
 from lifeloop.testing.checkerboard import checkerboard
 from lifeloop.testing.retriever_suite import RetrieverContract, fit
 
+pytestmark = pytest.mark.slow
+
 
 class TestRegistered(RetrieverContract):
     @pytest.fixture(params=[name for name in NAMES if name not in NEURAL])

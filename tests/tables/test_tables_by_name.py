@@ -24,6 +24,8 @@ from lifeloop.lifecycle.request import rule_text
 from lifeloop.simulate import world, write_world
 from lifeloop.tables import TABLES, Source, compute, describe, read_source, table_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lifeloop]:

@@ -13,6 +13,8 @@ from lifeloop import Lifeloop
 from lifeloop.tables import Source, read_source, table_of
 from lifeloop.tables.valued import VALUED
 
+pytestmark = pytest.mark.slow
+
 DAY_US = 86_400_000_000
 FIRST = 20_000
 """Day number of the first event."""
