@@ -74,6 +74,45 @@ def test_a_whole_walk_with_types(client: Client) -> None:
     assert client.ask(calls.activate(bundle)) == {"active": bundle}
 
 
+def test_many_records_are_changed_and_removed_at_once(client: Client) -> None:
+    client.ask(calls.put_items([{"item_id": "n1", "title": "one", "price": 2}, {"item_id": "n2"}]))
+    changed = client.ask(calls.patch_items([{"item_id": "n1", "price": 3}, {"title": "no id"}]))
+    assert (changed.accepted, changed.rejected) == (1, 1)
+    assert [(row.item_id, row.status) for row in changed.results] == [
+        ("n1", "accepted"),
+        (None, "rejected"),
+    ]
+    held = client.ask(calls.get_item("n1"))
+    assert (held["title"], held["price"]) == ("one", 3.0)
+    client.ask(calls.patch_items([{"item_id": "n1", "price": None}]))
+    assert client.ask(calls.get_item("n1")).get("price") is None
+    gone = client.ask(calls.remove_items(["n1", "nothing", "n2"]))
+    assert (gone.removed, gone.missing) == (2, ["nothing"])
+    assert [row.status for row in gone.results] == ["removed", "missing", "removed"]
+    with pytest.raises(ServiceRefused, match="no such item"):
+        client.ask(calls.get_item("n1"))
+    client.ask(calls.put_users([{"user_id": "p", "channel": "ad", "attributes": {"city": "Ulm"}}]))
+    changed = client.ask(calls.patch_users([{"user_id": "p", "channel": "shop"}]))
+    assert [(row.user_id, row.status) for row in changed.results] == [("p", "accepted")]
+    told = client.ask(calls.put_user("p", {"channel": "shop", "attributes": {"city": "Ulm"}}))
+    assert told["channel"] == "shop"
+    assert client.ask(calls.patch_users([{"user_id": "p", "channel": "shop"}])).duplicate == 1
+
+
+def test_going_back_to_the_bundle_before_is_asked_for_once(
+    served_shop: Lifeloop, client: Client
+) -> None:
+    (first,) = [row["bundle"] for row in client.ask(calls.models())["models"]]
+    with pytest.raises(ServiceRefused) as refused:
+        client.ask(calls.rollback())
+    assert refused.value.status == 409
+    second = str(served_shop.train()["bundle"])
+    assert client.ask(calls.recommend("u0", k=2)).bundle == second
+    assert client.ask(calls.rollback()) == {"active": first}
+    assert client.ask(calls.recommend("u0", k=2)).bundle == first
+    assert not calls.rollback().repeatable
+
+
 def test_calls_name_routes_that_the_document_has(client: Client) -> None:
     document: Any = client.ask(Call[Any]("GET", "/openapi.json", dict))
     made = {
@@ -87,6 +126,10 @@ def test_calls_name_routes_that_the_document_has(client: Client) -> None:
             calls.train(),
             calls.put_items([]),
             calls.put_users([]),
+            calls.patch_items([]),
+            calls.remove_items([]),
+            calls.patch_users([]),
+            calls.rollback(),
         )
     }
     for method, path in made:
@@ -161,6 +204,11 @@ def test_the_awaited_client_does_the_same(served_shop: Lifeloop) -> None:
             assert len(slate.recommendations) == 2
             with pytest.raises(ServiceRefused, match="no such item"):
                 await made.ask(calls.get_item("nothing"))
+            assert (await made.ask(calls.patch_items([{"item_id": "tea-1"}]))).duplicate == 1
+            assert (await made.ask(calls.patch_users([{"user_id": "u0"}]))).accepted == 1
+            assert (await made.ask(calls.remove_items(["tea-1"]))).removed == 1
+            with pytest.raises(ServiceRefused, match="no earlier bundle"):
+                await made.ask(calls.rollback())
 
     asyncio.run(walk())
     answer, seen = lost([(429, {}, {"retry-after": "0"}), (200, {"models": []})])

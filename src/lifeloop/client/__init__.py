@@ -7,7 +7,7 @@
 """
 
 from lifeloop.client import calls
-from lifeloop.client.answers import Job, Recommended, Row, Sent, Slate, Written, WrittenRow
+from lifeloop.client.answers import Job, Recommended, Removed, Row, Sent, Slate, Written, WrittenRow
 from lifeloop.client.calls import Call
 from lifeloop.client.clients import AsyncClient, Client
 from lifeloop.client.retrying import Patience
@@ -19,6 +19,7 @@ __all__ = [
     "Job",
     "Patience",
     "Recommended",
+    "Removed",
     "Row",
     "Sent",
     "Slate",

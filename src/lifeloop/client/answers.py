@@ -48,6 +48,17 @@ class Written(Counts, frozen=True):
     results: list[WrittenRow] = []
 
 
+class Removed(msgspec.Struct, frozen=True):
+    """How many items were removed, which ids were not there, and ``removed`` or ``missing`` each.
+
+    ``results`` are in the order asked.
+    """
+
+    removed: int
+    missing: list[str] = []
+    results: list[WrittenRow] = []
+
+
 class Sent(Counts, frozen=True):
     """What became of events, row by row."""
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
-from lifeloop.client.answers import Job, Sent, Slate, Written
+from lifeloop.client.answers import Job, Removed, Sent, Slate, Written
 
 T = TypeVar("T")
 Fields = Mapping[str, Any]
@@ -119,9 +119,24 @@ def put_items(items: Iterable[Fields]) -> Call[Written]:
     return Call("PUT", "/v1/items", Written, body=[dict(item) for item in items])
 
 
+def patch_items(changes: Iterable[Fields]) -> Call[Written]:
+    """Change fields of many items, each named by its ``item_id``; None removes a field."""
+    return Call("PATCH", "/v1/items", Written, body=[dict(change) for change in changes])
+
+
+def remove_items(item_ids: Iterable[str]) -> Call[Removed]:
+    """Show many items to nobody from now on; ids that are not there are told, not refused."""
+    return Call("POST", "/v1/items/remove", Removed, body={"ids": list(item_ids)})
+
+
 def put_users(users: Iterable[Fields]) -> Call[Written]:
     """Make or replace many users."""
     return Call("PUT", "/v1/users", Written, body=[dict(user) for user in users])
+
+
+def patch_users(changes: Iterable[Fields]) -> Call[Written]:
+    """Change fields of many users, each named by its ``user_id``; None removes a field."""
+    return Call("PATCH", "/v1/users", Written, body=[dict(change) for change in changes])
 
 
 def put_user(user_id: str, user: Fields) -> Call[dict[str, Any]]:
@@ -153,6 +168,14 @@ def models() -> Call[dict[str, Any]]:
 def activate(bundle: str) -> Call[dict[str, Any]]:
     """Make a bundle the active one."""
     return Call("POST", f"/v1/models/{_id(bundle)}/activate", dict)
+
+
+def rollback() -> Call[dict[str, Any]]:
+    """Go back to the bundle that was active before: ``{"active": bundle}``.
+
+    Not repeated by itself: twice would not be the same as once.
+    """
+    return Call("POST", "/v1/models/rollback", dict, repeatable=False)
 
 
 def train() -> Call[Job]:
