@@ -308,7 +308,8 @@ class Lifeloop:
         """
         request.check(user_id, k, context)
         head = self.store.head()
-        history = request.speaking(self.store, user_id, session)
+        who = request.asking(self.store, user_id, session)
+        history = who.history
         asking = request.Request.of(
             user_id,
             context,
@@ -323,7 +324,7 @@ class Lifeloop:
             return answer.untrained(asking, stage=place.stage, why=str(error))
         model = current.model.ordered(trees=wishes.ranked, whole=wishes.narrow)
         scenario = self.scenario
-        told: dict[str, Any] = {"users": self.store.users, "predicted": self.foretold.at}
+        told: dict[str, Any] = {"user": who.user, "predicted": self.foretold.at}
         asked = request.ask(model, history, scenario=scenario, request=asking, **told)
         may = request.eligible(model.catalogue, history, scenario=scenario, as_of_us=asking.t_us)
         may = narrowed(may, wishes, current, self.facts)

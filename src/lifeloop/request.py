@@ -84,17 +84,29 @@ def check(user_id: object, k: object, context: object) -> None:
         raise InputError("the request was refused: " + "; ".join(problems))
 
 
-def speaking(store: Store, user_id: str, session: History | None) -> History:
-    """Return the history that a slate may be made of: the session's, else what is stored.
+@dataclass(frozen=True, slots=True, eq=False)
+class Asking:
+    """Who asks: the history that a slate may be made of, and what is stored of them."""
+
+    history: History
+    user: User | None  # None: a visitor, or nobody of whom there is a record
+
+
+def asking(store: Store, user_id: str, session: History | None) -> Asking:
+    """Return who asks, and the history that a slate may be made of: the session's, else the stored.
 
     Of a person whose consent says ``personalisation: false`` it is empty, from the next request
     on: they get what everybody without a history gets.
     """
-    if not user_id.startswith(ANONYMOUS_PREFIX):
-        (user,) = store.users([user_id])
-        if _refuses(user):
-            return store.histories([user_id], limit=0)[0]
-    return store.histories([user_id])[0] if session is None else session
+    if user_id.startswith(ANONYMOUS_PREFIX):
+        return Asking(store.histories([user_id])[0] if session is None else session, None)
+    if session is None:
+        user, history = store.profile(user_id)
+    else:
+        (user,), history = store.users([user_id]), session
+    if _refuses(user):
+        history = store.histories([user_id], limit=0)[0]
+    return Asking(history, user)
 
 
 def _refuses(user: User | None) -> bool:
@@ -109,12 +121,16 @@ def unused(context: Mapping[str, Any], asked: Asked | None) -> tuple[str, ...]:
     asked : Asked or None
         What the models were asked; None where no model was.
     """
+    if not context:
+        return ()
     read = {*CONTEXT_NAMED, *(() if asked is None else asked.read)}
     return tuple(sorted(str(key) for key in context if key not in read))
 
 
 def meant(unread: Sequence[str], scenario: Scenario) -> dict[str, str]:
     """Return for keys of a context that nothing reads the key that was probably meant."""
+    if not unread:
+        return {}
     own = [*CONTEXT_TEXT, *CONTEXT_NAMED, "items", "zone", *scenario.models.context]
     own += [name for field in scenario.models.context for name in KEYS.get(field, ())]
     plain = ["".join(c for c in key.lower() if c.isalnum()) for key in own]
@@ -128,7 +144,7 @@ def ask(
     *,
     scenario: Scenario,
     request: Request,
-    users: Callable[[Sequence[str]], list[User | None]] | None = None,
+    user: User | None = None,
     predicted: Callable[[str, int], Float] | None = None,
 ) -> Asked:
     """Return the history and the context as one query.
@@ -136,9 +152,9 @@ def ask(
     The newest ``history_limit`` events with evidence are folded in; items newer than the bundle
     are left out. Items in the context count as looked at just now. Text in the context becomes a
     vector, else what was searched for in this session does (``written.searched``), else, of a
-    person without any evidence, what they wrote and stated (``written.said``; ``users`` reads
-    them). Hour, weekday, device, place and channel become the situation, where the bundle has
-    learned that they count.
+    person without any evidence, what they wrote and stated (``written.said``; ``user`` is what is
+    stored of them). Hour, weekday, device, place and channel become the situation, where the bundle
+    has learned that they count.
     """
     ix = model.catalogue.ix
     weight = _weights(history, scenario)
@@ -150,7 +166,7 @@ def ask(
     text = _text_in(request.context)
     age = age_days(history.t_us[used], request.t_us)
     vectors = None
-    attributes = _attributes(request.user_id, users)
+    attributes: Mapping[str, Any] = {} if user is None or _refuses(user) else user.attributes
     if text is not None and model.reader is not None:
         vectors = model.reader.read(text)[None, :]  # [1, d]
         if vectors.any():
@@ -163,7 +179,7 @@ def ask(
             told = said(
                 model.reader,
                 history,
-                attributes(),
+                attributes,
                 t_us=request.t_us,
                 settings=scenario.models.text,
             )
@@ -192,33 +208,18 @@ def ask(
     )
 
 
-def _attributes(
-    user_id: str, users: Callable[[Sequence[str]], list[User | None]] | None
-) -> Callable[[], Mapping[str, Any]]:
-    """Return what reads the attributes of a person, once and only if they are wanted."""
-    held: list[Mapping[str, Any]] = []
-
-    def read() -> Mapping[str, Any]:
-        if not held:
-            (user,) = [None] if users is None else users([user_id])
-            held.append({} if user is None or _refuses(user) else user.attributes)
-        return held[0]
-
-    return read
-
-
 def _situation(
     model: Model,
     scenario: Scenario,
     request: Request,
-    attributes: Callable[[], Mapping[str, Any]],
+    attributes: Mapping[str, Any],
 ) -> tuple[Int | None, tuple[str, ...]]:
     """Return the codes of the situation [1, F], and the keys of the context that count."""
     fitted = model.blend.context
     if fitted is None:
         return None, ()
     local = not {"hour", "weekday"}.isdisjoint(fitted.fields)
-    zone = (zone_of(attributes()) if local else None) or scenario.locale.zone
+    zone = (zone_of(attributes) if local else None) or scenario.locale.zone
     found = situation_of(request.context, fitted.fields, t_us=request.t_us, zone=zone)
     codes = fitted.codes(found.values)
     keys = [key for name in fitted.counts(codes[0]) for key in found.keys[name]]

@@ -13,6 +13,7 @@ from lifeloop.testing.store_suite_changes import ChangesContract
 from lifeloop.testing.store_suite_doctor import DoctorContract
 from lifeloop.testing.store_suite_lake import LakeContract
 from lifeloop.testing.store_suite_people import PeopleContract
+from lifeloop.testing.store_suite_profiles import ProfileContract
 from lifeloop.testing.store_suite_retention import RetentionContract
 
 pytestmark = pytest.mark.extras
@@ -32,6 +33,13 @@ class TestPostgres(StoreContract):
 
 
 class TestPostgresPeople(PeopleContract):
+    @pytest.fixture
+    def store_url(self, server: str) -> Iterator[str]:
+        with own_schema(server) as url:
+            yield url
+
+
+class TestPostgresProfiles(ProfileContract):
     @pytest.fixture
     def store_url(self, server: str) -> Iterator[str]:
         with own_schema(server) as url:

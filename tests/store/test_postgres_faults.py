@@ -16,7 +16,9 @@ pytest.importorskip("psycopg", reason="no PostgreSQL driver: pip install 'lifelo
 from lifeloop.errors import StoreError
 from lifeloop.store import open_store
 from lifeloop.store import postgres as module
-from lifeloop.store.postgres import PostgresBackend, _driver
+from lifeloop.store import postgres_connections as connections
+from lifeloop.store.postgres import PostgresBackend
+from lifeloop.store.postgres_connections import driver_of
 from lifeloop.store.sql_store import SqlStore
 from lifeloop.testing.importer import BATCH, Importer, N, forkserver, stored
 from lifeloop.testing.postgres import StartedServer, own_schema, postgres_server, started_server
@@ -135,7 +137,7 @@ def copy_and_wait(url: str, log: str) -> None:
     store = open_store(url)
     store.append(named(1), received_us=NOW)
     backend = backend_of(store)
-    with backend.write() as con, _driver(con).cursor() as cursor:
+    with backend.write() as con, driver_of(con).cursor() as cursor:
         sql = b"COPY events (seq, event_id, type, received_us, content) FROM STDIN (FORMAT BINARY)"
         with cursor.copy(sql) as copy:
             copy.set_types(["int8", "text", "text", "int8", "bytea"])
@@ -270,7 +272,7 @@ def test_connections_that_died_at_rest_are_replaced_unnoticed(
     with backend.write() as writer, backend.read() as one, backend.read() as two:
         pids = [pid_of(con) for con in (writer, one, two)]
     end(server, pids)
-    monkeypatch.setattr(module, "_RESTED_S", -1.0)
+    monkeypatch.setattr(connections, "_RESTED_S", -1.0)
     assert store.append(named(1), received_us=NOW).accepted == 1
     assert store.last_seq() == 1
     with backend.write() as writer, backend.read() as one:

@@ -1,6 +1,7 @@
 """How PostgreSQL reads and when it is durable: by index, by columns, from every thread."""
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -10,17 +11,20 @@ import pytest
 
 pytest.importorskip("psycopg", reason="no PostgreSQL driver: pip install 'lifeloop[postgres]'")
 
+import psycopg
 import sqlalchemy as sa
 
 from lifeloop.errors import StoreError
 from lifeloop.events.records import EVENT_SCHEMA
-from lifeloop.store import appending, histories, open_store
+from lifeloop.store import appending, histories, open_store, tombstones
 from lifeloop.store import postgres as module
-from lifeloop.store.postgres import PostgresBackend, _driver
+from lifeloop.store.postgres import PostgresBackend
+from lifeloop.store.postgres_connections import driver_of
 from lifeloop.store.postgres_url import read_url
+from lifeloop.store.secret import VARIABLE, mark
 from lifeloop.store.sql_store import SqlStore
 from lifeloop.testing.postgres import own_schema, postgres_server
-from lifeloop.testing.store_suite import NOW, VIEW, event_rows
+from lifeloop.testing.store_suite import NOW, VIEW, decision, event_rows
 
 pytestmark = pytest.mark.extras
 
@@ -90,7 +94,7 @@ def test_a_history_is_read_by_index_and_never_sorted(
     values = {"person": person, "as_of": 2**63 - 1, "known": 2**63 - 1, "n": 5}
     with backend_of(full).read() as con:
         done = query.compile(dialect=con.dialect)
-        plan = _driver(con).execute(f"EXPLAIN {done}".encode(), {**done.params, **values})
+        plan = driver_of(con).execute(f"EXPLAIN {done}".encode(), {**done.params, **values})
         steps = "\n".join(row[0] for row in plan)
     assert f"Index Scan Backward using {index} on events" in steps, steps
     assert "Sort" not in steps, steps
@@ -103,7 +107,7 @@ def test_ids_are_looked_up_by_index_however_many(full: SqlStore) -> None:
     with backend.read() as con:
         query = appending.contents_of(backend.listed)
         done = query.compile(dialect=con.dialect)
-        plan = _driver(con).execute(f"EXPLAIN {done}".encode(), {"ids": backend.packed(ids)})
+        plan = driver_of(con).execute(f"EXPLAIN {done}".encode(), {"ids": backend.packed(ids)})
         steps = "\n".join(row[0] for row in plan)
         assert "using events_event_id" in steps, steps
         assert len(backend.fetch(con, backend.listed, {"ids": backend.packed(ids)})) == len(ids)
@@ -250,3 +254,52 @@ def test_a_bulk_block_ends_with_everything_on_the_disk(store: SqlStore) -> None:
     with store.bulk():
         pass  # and nothing written is nothing to wait for
     assert touched() == 2
+
+
+def test_a_slate_waits_for_the_erasure_that_is_under_way(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, "k" * 64)
+    backend = backend_of(store)
+    key = b"k" * 64
+    marks = {
+        mark(key, tombstones.KEY, ""): (tombstones.KEY, NOW),
+        mark(key, tombstones.USER, "u"): (tombstones.USER, NOW),
+    }
+    logging = threading.Thread(target=store.log_decision, args=(decision("r"),))
+    with backend.write() as con:
+        tombstones.raise_marks(backend, con, marks)
+        logging.start()
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        for _ in range(500):
+            if con.exec_driver_sql(waiting).scalar_one():
+                break
+            time.sleep(0.01)
+    logging.join(30)
+    (held,) = store.decisions()
+    assert (held.user_id, held.context) == ("erased", {})
+
+
+def test_a_slate_is_durable_and_read_committed_whatever_the_server_says(store: SqlStore) -> None:
+    address = read_url(backend_of(store).url)
+    with psycopg.connect(address.conninfo, autocommit=True) as con:
+        (role,) = con.execute("SELECT current_user").fetchone() or ("",)
+        for name, value in (
+            ("default_transaction_isolation", "repeatable read"),
+            ("synchronous_commit", "off"),
+        ):
+            con.execute(f"ALTER ROLE \"{role}\" SET {name} = '{value}'".encode())
+        try:
+            again = open_store(backend_of(store).url)
+            with backend_of(again).beside() as beside:
+                shown = driver_of(beside).execute(
+                    "SELECT current_setting('transaction_isolation'),"
+                    " current_setting('synchronous_commit')"
+                )
+                assert shown.fetchone() == ("read committed", "on")
+            again.log_decision(decision("r"))
+            assert [d.request_id for d in again.decisions()] == ["r"]
+            again.close()
+        finally:
+            for name in ("default_transaction_isolation", "synchronous_commit"):
+                con.execute(f'ALTER ROLE "{role}" RESET {name}'.encode())

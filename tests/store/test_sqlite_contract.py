@@ -11,6 +11,7 @@ from lifeloop.testing.store_suite_changes import ChangesContract
 from lifeloop.testing.store_suite_doctor import DoctorContract
 from lifeloop.testing.store_suite_lake import LakeContract
 from lifeloop.testing.store_suite_people import PeopleContract
+from lifeloop.testing.store_suite_profiles import ProfileContract
 from lifeloop.testing.store_suite_retention import RetentionContract
 
 
@@ -23,6 +24,12 @@ class TestSqlite(StoreContract):
 
 
 class TestSqlitePeople(PeopleContract):
+    @pytest.fixture
+    def store_url(self, tmp_path: Path) -> str:
+        return f"sqlite:///{tmp_path / 'store.db'}"
+
+
+class TestSqliteProfiles(ProfileContract):
     @pytest.fixture
     def store_url(self, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'store.db'}"

@@ -153,6 +153,13 @@ class Store(Protocol):
         """Return one history per id, in the order asked; ``limit`` keeps the newest."""
         ...
 
+    def profile(self, user_id: str) -> tuple[User | None, History]:
+        """Return a user's record (None: there is none) and whole history, both of one moment.
+
+        What ``users`` and ``histories`` return of them, in one trip. Not for visitors.
+        """
+        ...
+
     def users(self, user_ids: Sequence[str], *, seq: int | None = None) -> list[User | None]:
         """Return the version of each user known at ``seq``."""
         ...

@@ -13,6 +13,9 @@ import sqlalchemy as sa
 
 from lifeloop.store.secret import Secret
 
+Values = Mapping[str, Any]
+"""Values by the name of a column or a parameter."""
+
 Fetch = Callable[[sa.Select[Any], Mapping[str, Any]], list[tuple[Any, ...]]]
 """Runs one small read: a statement that is a constant of its module, and its parameters."""
 
@@ -72,6 +75,15 @@ class Backend(Protocol):
 
     def put(self, con: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> bool:
         """Insert one row unless a unique key of it is held; return whether it was inserted."""
+        ...
+
+    def put_unless(
+        self, table: sa.Table, row: Values, *, unless: sa.Select[Any], values: Values
+    ) -> bool:
+        """Insert one row as ``beside`` does, unless the read finds something; durable on return.
+
+        Returns whether it was inserted: False also where a unique key of it is held.
+        """
         ...
 
     def fetch(

@@ -13,7 +13,7 @@ from lifeloop.events.records import ANONYMOUS_PREFIX
 from lifeloop.store import clock
 from lifeloop.store.backend import Backend, bound
 from lifeloop.store.tables import decisions
-from lifeloop.store.tombstones import erased_of
+from lifeloop.store.tombstones import MAY_BE_ERASED, erased_of, marks_for
 
 NAMELESS = "erased"
 """Whose slate it is, where the person was erased."""
@@ -39,6 +39,9 @@ def log(backend: Backend, decision: Decision) -> None:
     """
     row = _columns(decision)
     users, visitors = _as_names(decision.user_id)
+    marks = marks_for(backend, decision.user_id)
+    if backend.put_unless(decisions, row, unless=MAY_BE_ERASED, values=marks):
+        return
     with backend.beside() as con:
         if erased_of(backend, con, users=users, visitors=visitors):
             row = _columns(replace(decision, user_id=NAMELESS, context={}))

@@ -1,6 +1,6 @@
 """One person's events, newest by index, oldest first; and which visitors are that person."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,10 @@ from lifeloop.events.records import ANONYMOUS_PREFIX
 from lifeloop.store.backend import LAST, Backend, Fetch, bound
 from lifeloop.store.tables import events, links, superseded, users
 
-_MANY = 2**31 - 1  # a limit that no history reaches
+MANY = 2**31 - 1
+"""A limit that no history reaches."""
 
-_COLUMNS = (
+COLUMNS = (
     events.c.type,
     events.c.item_id,
     events.c.t_us,
@@ -26,7 +27,10 @@ _COLUMNS = (
     events.c.is_bot,
     events.c.seq,
 )
-_Row = tuple[Any, ...]
+"""What is read of an event."""
+
+Row = tuple[Any, ...]
+"""One event as read: ``COLUMNS``."""
 
 
 def read_histories(
@@ -53,28 +57,29 @@ def read_histories(
     bounds = {
         "as_of": bound(as_of_us),
         "known": bound(seq),
-        "n": _MANY if limit is None else limit,
+        "n": MANY if limit is None else limit,
     }
     with backend.hot() as fetch:
-        return [_history(fetch, user_id, bounds) for user_id in user_ids]
+        return [history_in(fetch, user_id, bounds) for user_id in user_ids]
 
 
-def _history(fetch: Fetch, user_id: str, bounds: dict[str, int]) -> History:
+def history_in(fetch: Fetch, user_id: str, bounds: Mapping[str, int]) -> History:
+    """Return one history within a read that is open: ``bounds`` are as_of, known and n."""
     if user_id.startswith(ANONYMOUS_PREFIX):
         visitor = user_id.removeprefix(ANONYMOUS_PREFIX)
         if fetch(LINKED, {"visitor": visitor, **bounds}):
-            return _as_history(user_id, [], known=False)
+            return as_history(user_id, [], known=False)
         rows = fetch(BY_VISITOR, {"person": visitor, **bounds})
-        return _as_history(user_id, rows, known=bool(rows))
+        return as_history(user_id, rows, known=bool(rows))
     rows = fetch(BY_USER, {"person": user_id, **bounds})
     visitors = fetch(VISITORS, {"person": user_id, **bounds})
     for (visitor,) in visitors:
         rows += fetch(BY_VISITOR, {"person": visitor, **bounds})
     if visitors:
-        rows.sort(key=_moment, reverse=True)
+        rows.sort(key=moment_of, reverse=True)
         del rows[bounds["n"] :]
     known = bool(rows or visitors or fetch(_IS_USER, {"person": user_id, **bounds}))
-    return _as_history(user_id, rows, known=known)
+    return as_history(user_id, rows, known=known)
 
 
 def linked_to(con: sa.Connection, anonymous_id: str, *, seq: int = LAST) -> str | None:
@@ -83,7 +88,8 @@ def linked_to(con: sa.Connection, anonymous_id: str, *, seq: int = LAST) -> str 
     return None if found is None else str(found)
 
 
-def _moment(row: _Row) -> tuple[int, int]:
+def moment_of(row: Row) -> tuple[int, int]:
+    """Return where an event stands in a history: by time, those without one first."""
     return (UNTIMED if row[2] is None else row[2], row[-1])
 
 
@@ -91,7 +97,7 @@ def _newest_first(person: sa.ColumnElement[bool]) -> sa.Select[Any]:
     known: sa.BindParameter[int] = sa.bindparam("known")
     replaced = sa.exists().where(superseded.c.seq == events.c.seq, superseded.c.by_seq <= known)
     return (
-        sa.select(*_COLUMNS)
+        sa.select(*COLUMNS)
         .where(
             person,
             sa.or_(events.c.t_us.is_(None), events.c.t_us < sa.bindparam("as_of")),
@@ -119,8 +125,9 @@ VISITORS = sa.select(links.c.anonymous_id).where(
 )
 
 
-def _as_history(user_id: str, newest_first: list[_Row], *, known: bool) -> History:
-    columns = list(zip(*reversed(newest_first), strict=True)) or [()] * len(_COLUMNS)
+def as_history(user_id: str, newest_first: list[Row], *, known: bool) -> History:
+    """Return the history of these rows, oldest first."""
+    columns = list(zip(*reversed(newest_first), strict=True)) or [()] * len(COLUMNS)
     kinds, item_ids, times, values, quantities, ratings, orders, texts, bots, seqs = columns
     return History(
         user_id=user_id,

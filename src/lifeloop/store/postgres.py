@@ -16,7 +16,6 @@ import importlib
 import json
 import os
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -28,10 +27,10 @@ import polars as pl
 import psycopg
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.pool import QueuePool
 
 from lifeloop.errors import StoreError
-from lifeloop.store.backend import Fetch
+from lifeloop.store.backend import Fetch, Values
+from lifeloop.store.postgres_connections import bare, driver_of, engine_of, given_up_if_lost
 from lifeloop.store.postgres_errors import told, translated, unreachable, was_lost
 from lifeloop.store.postgres_turns import BUSY_S, SHARED_TURN, TURN
 from lifeloop.store.postgres_url import Address, read_url
@@ -41,7 +40,6 @@ from lifeloop.store.secret import Secret
 LONGEST_KEY = 2600
 """Bytes of an id; PostgreSQL's B-trees hold entries up to about 2,700."""
 
-_RESTED_S = 1.0  # a connection unused for longer is tried before it is trusted
 _CHUNK = 20_000  # rows; reads below this are not worth a connection of the columnar driver
 _BESIDE = 2, 14  # the same, for writes beside the writer
 _READERS = 8, 24  # connections kept, and more of them under load
@@ -62,11 +60,11 @@ class PostgresBackend:
         self._lock = threading.RLock()
         self._bulk = threading.local()
         self._writers_made = 0
-        self._hot: dict[sa.Select[Any], tuple[str, dict[str, Any]]] = {}
-        self._writer = _engine(self._new_writer, kept=1, more=0)
-        self._reader = _engine(self._new_reader, kept=_READERS[0], more=_READERS[1])
-        self._single = _engine(self._new_single, kept=_READERS[0], more=_READERS[1])
-        self._beside = _engine(self._new_beside, kept=_BESIDE[0], more=_BESIDE[1])
+        self._hot: dict[sa.Select[Any], tuple[bytes, dict[str, Any]]] = {}
+        self._writer = engine_of(self._new_writer, kept=1, more=0)
+        self._reader = engine_of(self._new_reader, kept=_READERS[0], more=_READERS[1])
+        self._single = engine_of(self._new_single, kept=_READERS[0], more=_READERS[1], tidied=False)
+        self._beside = engine_of(self._new_beside, kept=_BESIDE[0], more=_BESIDE[1], tidied=False)
 
     @property
     def url(self) -> str:
@@ -91,15 +89,17 @@ class PostgresBackend:
     @contextmanager
     def once(self) -> Iterator[Fetch]:
         """Open a read of one statement: two trips to the server less than a transaction."""
-        with self._open(self._single) as con:
-            yield partial(self.fetch, con)
+        self._not_forked()
+        with self._told() as step, bare(self._single) as driver:
+            step["connected"] = True
+            yield partial(self._fetched, driver)
 
     @contextmanager
     def _open(self, engine: sa.Engine) -> Iterator[sa.Connection]:
         self._not_forked()
         with self._told() as step, engine.connect() as con:
             step["connected"] = True
-            with _given_up_if_lost(con):
+            with given_up_if_lost(con):
                 yield con
 
     @contextmanager
@@ -109,7 +109,7 @@ class PostgresBackend:
         bulk = getattr(self._bulk, "depth", 0) > 0
         with self._lock, self._told() as step, self._writer.connect() as con:
             step["connected"] = True
-            with _given_up_if_lost(con):
+            with given_up_if_lost(con):
                 con.execute(TURN, {"bulk": bulk, "patience": f"{BUSY_S}s"})
                 if bulk:
                     self._bulk.used.add(self._writers_made)
@@ -123,11 +123,10 @@ class PostgresBackend:
         self._not_forked()
         with self._told() as step, self._beside.connect() as con:
             step["connected"] = True
-            with _given_up_if_lost(con):
-                _driver(con).execute(SHARED_TURN)
+            with given_up_if_lost(con), driver_of(con).transaction():
+                driver_of(con).execute(SHARED_TURN)
                 yield con
                 step["committing"] = True
-                _driver(con).commit()
 
     @contextmanager
     def bulk(self) -> Iterator[None]:
@@ -163,7 +162,7 @@ class PostgresBackend:
         names = [n for n, nulls in zip(rows.columns, empty, strict=True) if nulls < rows.height]
         columns = ", ".join(f'"{name}"' for name in names)
         sql = f'COPY "{table.name}" ({columns}) FROM STDIN (FORMAT BINARY)'
-        with _driver(con).cursor() as cursor, cursor.copy(sql.encode()) as copy:
+        with driver_of(con).cursor() as cursor, cursor.copy(sql.encode()) as copy:
             copy.set_types([SQL[str(rows[name].dtype)] for name in names])
             for row in rows.select(names).iter_rows():
                 copy.write_row(row)
@@ -175,17 +174,50 @@ class PostgresBackend:
         columns = ", ".join(f'"{name}"' for name in row)
         marks = ", ".join(["%s"] * len(row))
         sql = f'INSERT INTO "{table.name}" ({columns}) VALUES ({marks}) ON CONFLICT DO NOTHING'
-        return _driver(con).execute(sql.encode(), tuple(row.values())).rowcount == 1
+        return driver_of(con).execute(sql.encode(), tuple(row.values())).rowcount == 1
+
+    def put_unless(
+        self, table: sa.Table, row: Values, *, unless: sa.Select[Any], values: Values
+    ) -> bool:
+        """Insert one row as ``beside`` does, unless the read finds something: one trip in all."""
+        self._not_forked()
+        sql, given = self._compiled(unless)
+        columns = ", ".join(f'"{name}"' for name in row)
+        marks = ", ".join(f"%(row_{name})s" for name in row)
+        # Statements sent together are one transaction, and each sees what is committed when it
+        # begins: the second begins after the turn has come, so no erasure slips in between.
+        told = (
+            SHARED_TURN
+            + (
+                f'; INSERT INTO "{table.name}" ({columns}) SELECT {marks} '
+                f"WHERE NOT EXISTS ({sql.decode()}) ON CONFLICT DO NOTHING"
+            ).encode()
+        )
+        own = {f"row_{name}": value for name, value in row.items()}
+        with self._told() as step, bare(self._beside) as driver:
+            step |= {"connected": True, "committing": True}
+            with psycopg.ClientCursor(driver) as cursor:  # the parameters of several statements
+                cursor.execute(told, {**given, **values, **own})
+                cursor.nextset()
+                return cursor.rowcount == 1
 
     def fetch(
         self, con: sa.Connection, statement: sa.Select[Any], values: Mapping[str, Any]
     ) -> list[tuple[Any, ...]]:
         """Run a hot read, compiled once, without the layers in between."""
+        return self._fetched(driver_of(con), statement, values)
+
+    def _fetched(
+        self, driver: psycopg.Connection[Any], statement: sa.Select[Any], values: Values
+    ) -> list[tuple[Any, ...]]:
+        sql, given = self._compiled(statement)
+        return driver.execute(sql, {**given, **values}, binary=True).fetchall()
+
+    def _compiled(self, statement: sa.Select[Any]) -> tuple[bytes, dict[str, Any]]:
         if statement not in self._hot:
             done = statement.compile(dialect=self._reader.dialect)
-            self._hot[statement] = (str(done), dict(done.params))
-        sql, given = self._hot[statement]
-        return _driver(con).execute(sql.encode(), {**given, **values}, binary=True).fetchall()
+            self._hot[statement] = (str(done).encode(), dict(done.params))
+        return self._hot[statement]
 
     def frame(self, statement: sa.Select[Any], schema: Mapping[str, Any]) -> pl.DataFrame:
         """Run a read; a large one as Arrow columns, through ADBC."""
@@ -304,8 +336,9 @@ class PostgresBackend:
         return con
 
     def _new_beside(self) -> psycopg.Connection[Any]:
-        con = psycopg.connect(self.address.conninfo)
+        con = psycopg.connect(self.address.conninfo, autocommit=True)
         con.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        con.execute("SET default_transaction_isolation = 'read committed'")
         return con
 
     def _not_forked(self) -> None:
@@ -356,49 +389,3 @@ def _make_schema(con: psycopg.Connection[Any], schema: str) -> None:
         with con.transaction():  # two that come at once would fail in the catalogue
             con.execute("SELECT pg_advisory_xact_lock(hashtextextended('lifeloop schemas', 0))")
             con.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"'.encode())
-
-
-# ---------------------------------------------------------------- connections
-
-
-def _engine(creator: Any, *, kept: int, more: int) -> sa.Engine:
-    engine = sa.create_engine(
-        "postgresql+psycopg://",
-        creator=creator,
-        poolclass=QueuePool,
-        pool_size=kept,
-        max_overflow=more,
-        pool_timeout=BUSY_S,
-        pool_use_lifo=True,
-        use_native_hstore=False,
-    )
-    sa.event.listen(engine, "checkin", _rests)
-    sa.event.listen(engine, "checkout", _tried)
-    return engine
-
-
-def _rests(_: object, record: Any) -> None:
-    record.info["rests"] = time.monotonic()
-
-
-def _tried(con: psycopg.Connection[Any], record: Any, _: object) -> None:
-    """Replace a connection that died while it rested, before anything relies on it."""
-    if time.monotonic() - record.info.get("rests", time.monotonic()) > _RESTED_S:
-        con.pgconn.exec_(b"")
-        if con.closed:
-            raise sa.exc.DisconnectionError
-
-
-@contextmanager
-def _given_up_if_lost(con: sa.Connection) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        if not con.invalidated and _driver(con).closed:
-            con.invalidate()
-        raise
-
-
-def _driver(con: sa.Connection) -> psycopg.Connection[Any]:
-    driver: Any = con.connection.driver_connection
-    return driver  # type: ignore[no-any-return]

@@ -36,6 +36,7 @@ from lifeloop.store import (
     expiring,
     histories,
     identity,
+    profiles,
     quarantine,
     registry,
     removed,
@@ -125,6 +126,10 @@ class SqlStore:
         return histories.read_histories(
             self._backend, user_ids, as_of_us=as_of_us, seq=seq, limit=limit
         )
+
+    def profile(self, user_id: str) -> tuple[User | None, History]:
+        """Return a user's record and whole history, both of one moment."""
+        return profiles.read_profile(self._backend, user_id)
 
     def users(self, user_ids: Sequence[str], *, seq: int | None = None) -> list[User | None]:
         """Return the version of each user known at ``seq``."""

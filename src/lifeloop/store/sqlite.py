@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from lifeloop.errors import StoreError
-from lifeloop.store.backend import Fetch
+from lifeloop.store.backend import Fetch, Values
 from lifeloop.store.secret import Secret
 from lifeloop.store.sqlite_errors import BUSY_S, told
 
@@ -144,6 +144,13 @@ class SqliteBackend:
         marks = ", ".join("?" * len(row))
         sql = f'INSERT INTO "{table.name}" ({columns}) VALUES ({marks}) ON CONFLICT DO NOTHING'
         return bool(_driver(con).execute(sql, tuple(row.values())).rowcount)
+
+    def put_unless(
+        self, table: sa.Table, row: Values, *, unless: sa.Select[Any], values: Values
+    ) -> bool:
+        """Insert one row in a transaction of its own, unless the read finds something."""
+        with self.beside() as con:
+            return not self.fetch(con, unless, values) and self.put(con, table, row)
 
     def fetch(
         self, con: sa.Connection, statement: sa.Select[Any], values: Mapping[str, Any]

@@ -26,6 +26,20 @@ USER, VISITOR, KEY = "user", "visitor", "key"
 
 _ANY: sa.Select[Any] = sa.select(tombstones.c.kind).limit(1)
 _KEYS: sa.Select[Any] = sa.select(tombstones.c.mark).where(tombstones.c.kind == KEY)
+_OF_KEY, _OWN = tombstones.alias("of_key"), tombstones.alias("own")
+MAY_BE_ERASED: sa.Select[Any] = (
+    sa.select(tombstones.c.kind)
+    .where(
+        sa.or_(
+            ~sa.exists().where(_OF_KEY.c.mark == sa.bindparam("key_mark")),
+            sa.exists().where(_OWN.c.mark == sa.bindparam("own_mark")),
+        )
+    )
+    .limit(1)
+)
+"""Finds nothing where nobody was ever erased, or all were by the key of ``marks_for`` and not
+this person. Where it finds something ``erased_of`` says what that means."""
+
 _PERSON = re.compile(
     r"user|customer|client|visitor|member|anon|device|account|household|person|buyer|player|"
     r"distinct|cookie|reviewer|uid|openid|unionid|mail|用户|会员|客户|顾客|买家|匿名|设备",
@@ -76,6 +90,19 @@ def erased_of(
         users=frozenset(name for kind, name in told if kind == USER),
         visitors=frozenset(name for kind, name in told if kind == VISITOR),
     )
+
+
+def marks_for(backend: Backend, person: str) -> dict[str, str]:
+    """Return the parameters of ``MAY_BE_ERASED`` for a person as histories name them."""
+    try:
+        key = backend.secret.held()
+    except StoreError:  # told where it is needed
+        key = None
+    if key is None:
+        return {"key_mark": "", "own_mark": ""}
+    kind = VISITOR if person.startswith(ANONYMOUS_PREFIX) else USER
+    own = mark(key, kind, person.removeprefix(ANONYMOUS_PREFIX))
+    return {"key_mark": mark(key, KEY, ""), "own_mark": own}
 
 
 def key_of(backend: Backend, con: sa.Connection) -> bytes:

@@ -140,7 +140,7 @@ def items_since(backend: Backend, seq: int) -> list[Item]:
     with backend.once() as fetch:
         found = fetch(_SINCE, {"after": seq})
     newest = {row[0]: row for row in found}  # the last version of an id stands
-    return [Item(**_fields(dict(zip(ITEM_SCHEMA, row, strict=True)))) for row in newest.values()]
+    return [Item(**fields_of(dict(zip(ITEM_SCHEMA, row, strict=True)))) for row in newest.values()]
 
 
 def newest_items(backend: Backend, n: int) -> list[Item]:
@@ -149,7 +149,7 @@ def newest_items(backend: Backend, n: int) -> list[Item]:
         found = fetch(_NEWEST, {"n": n})
     newest = {row[0]: row for row in reversed(found)}
     rows = sorted(newest.values(), key=lambda row: -int(row[-1]))
-    return [Item(**_fields(dict(zip(ITEM_SCHEMA, row, strict=False)))) for row in rows]
+    return [Item(**fields_of(dict(zip(ITEM_SCHEMA, row, strict=False)))) for row in rows]
 
 
 def newest_item() -> sa.ScalarSelect[int]:
@@ -190,7 +190,7 @@ def _read(
     with backend.once() as fetch:
         found = fetch(query, values)
     rows = (dict(zip(kind.schema, row, strict=True)) for row in found)
-    return {row[kind.key]: _fields(row) for row in rows}
+    return {row[kind.key]: fields_of(row) for row in rows}
 
 
 @cache
@@ -206,7 +206,8 @@ def newest_of(name: str, columns: tuple[str, ...], listed: sa.Select[Any]) -> sa
     return sa.select(*(table.c[name] for name in columns)).where(table.c.seq.in_(newest))
 
 
-def _fields(row: dict[str, Any]) -> dict[str, Any]:
+def fields_of(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a record as stored, with its JSON read."""
     for name in _JSON:
         if name in row:
             row[name] = json.loads(row[name]) if row[name] else {}

@@ -164,6 +164,18 @@ class PeopleContract:
         assert (slate.user_id, slate.context) == ("erased", {})
         assert slate.propensities == decision("later").propensities
 
+    def test_a_slate_of_another_keeps_its_name_beside_the_erased(self, store: SqlStore) -> None:
+        fill(store)
+        store.erase(ADA, at_us=NOW)
+        for person in ("cy", "anon:somebody"):
+            store.log_decision(replace(decision(f"r-{person}"), user_id=person))
+            store.log_decision(replace(decision(f"r-{person}"), user_id=person))
+        store.log_decision(replace(decision("r-late"), user_id=f"anon:{VISITOR}"))
+        told = {d.request_id: d.user_id for d in store.decisions()}
+        assert told["r-cy"] == "cy"
+        assert told["r-anon:somebody"] == "anon:somebody"
+        assert told["r-late"] == "erased"
+
     def test_a_shared_device_goes_on_without_its_name(self, store: SqlStore) -> None:
         fill(store)
         store.erase(ADA, at_us=NOW)

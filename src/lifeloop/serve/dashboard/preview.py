@@ -163,8 +163,9 @@ def _terms(
         seq=decision.seq,
         seed=loop.scenario.models.seed,
     )
-    history = request.speaking(store, history.user_id, history)
-    asked = request.ask(model, history, scenario=loop.scenario, request=asking, users=store.users)
+    who = request.asking(store, history.user_id, history)
+    history = who.history
+    asked = request.ask(model, history, scenario=loop.scenario, request=asking, user=who.user)
     scored = model.blend.scored(asked.queries)
     amounts = scored.by_part(0, np.array([ix[i] for i in ids], np.int32))  # [P, m]
     names = [part.name for part in scored.parts]

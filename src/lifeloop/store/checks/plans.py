@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from lifeloop.contracts import Finding
-from lifeloop.store import appending, decisions, histories, versions
+from lifeloop.store import appending, decisions, histories, profiles, versions
 from lifeloop.store.backend import LAST, Backend
 
 _SMALL = 5_000
@@ -34,6 +34,7 @@ def hot_reads(backend: Backend) -> dict[str, Hot]:
     known, listed = appending.contents_of, backend.listed
     return {
         "history of a user": Hot(histories.BY_USER, _BOUNDS, "events", ("events_by_user",)),
+        "a user with their history": Hot(profiles.PROFILE, _BOUNDS, "events", ("events_by_user",)),
         "history of a visitor": Hot(
             histories.BY_VISITOR, _BOUNDS, "events", ("events_by_visitor",)
         ),
