@@ -166,10 +166,12 @@ def _column(similarity: Similarity | None, m: int) -> Callable[[int], Double]:
 
 
 def _clean(column: NDArray[np.floating], m: int) -> Double:
-    column = np.asarray(column, dtype=np.float64)
-    if column.shape != (m,):
-        raise InputError("a similarity column does not fit", got=column.shape, allowed=f"[{m}]")
-    return np.asarray(np.nan_to_num(column, nan=0.0, posinf=1.0, neginf=-1.0))
+    told: Double = np.asarray(column, dtype=np.float64)
+    if told.shape != (m,):
+        raise InputError("a similarity column does not fit", got=told.shape, allowed=f"[{m}]")
+    if np.isfinite(told).all():
+        return told
+    return np.asarray(np.nan_to_num(told, nan=0.0, posinf=1.0, neginf=-1.0))
 
 
 def _check(scores: Double, allowed: Bool, state: PolicyState) -> None:

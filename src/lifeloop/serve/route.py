@@ -21,7 +21,13 @@ def service_of(request: Request) -> Service:
     return service
 
 
-Open = Annotated[Service, Depends(service_of)]
+async def _opened(request: Request) -> Service:
+    # A dependency that is no coroutine would be called in a thread, and the request would wait
+    # for one, and for its turn in it.
+    return service_of(request)
+
+
+Open = Annotated[Service, Depends(_opened)]
 """Parameter type of a route that needs the service."""
 
 
@@ -32,7 +38,7 @@ Id = Annotated[str, Path(min_length=1, description="percent-encoded; a slash is 
 def needs(role: Role) -> Any:
     """Return the dependency that lets only keys with this role in."""
 
-    def check(request: Request) -> None:
+    async def check(request: Request) -> None:  # no thread: see ``_opened``
         allow(request, role)
 
     vars(check)["role"] = role

@@ -7,7 +7,7 @@ Letters used in shapes: P parts, I items, C candidates of one query.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -45,8 +45,15 @@ class Row(NamedTuple):
             told[~held] = self.rest(item_ix[~held])
         return told
 
-    def best(self, k: int, *, allowed: Bool | None) -> Int:
-        """Return at most k items of finite score that are allowed, best first."""
+    def best(self, k: int, *, allowed: Bool | None, first: Int) -> Int:
+        """Return at most k items of finite score that are allowed, best first.
+
+        ``first`` are the places of the ``RANKED`` best: mostly enough of them are allowed.
+        """
+        top = first if self.item_ix is None else self.item_ix[first]
+        kept = top if allowed is None else top[allowed[top]]
+        if len(kept) >= k or len(first) < RANKED:
+            return kept[:k]
         if self.item_ix is None:
             return best(self.score, k, allowed=allowed)
         may = None if allowed is None else allowed[self.item_ix]
@@ -69,10 +76,12 @@ class Lists:
 
     rows: tuple[Row, ...]  # [P+1]
     peak: Double  # [P+1] highest score
-    tops: tuple[Float, ...]  # [P+1] the RANKED highest scores of each, ascending
+    first: tuple[Int, ...]  # [P+1] places in each row of the RANKED best, best first
+    tops: tuple[Float, ...]  # [P+1] their scores, ascending
     weights: Double  # [P] of the blend
     fresh: Double  # [P] of the blend, for items that nobody has used
     is_fresh: Bool  # [I]
+    _held: "list[tuple[Int, Float]]" = field(default_factory=list, repr=False)  # last ``scores``
 
     @classmethod
     def of(cls, queries: Queries, b: int, *, blend: FittedBlend, repeats: bool) -> Self:
@@ -82,10 +91,17 @@ class Lists:
         rows = [*raw, Row(None, _blended(raw, blend))]
         if not repeats:
             rows = [row.without(one.item_ix) for row in rows]
-        tops = [np.sort(row.score[best(row.score, RANKED)]) for row in rows]
+        first = [best(row.score, RANKED) for row in rows]
+        tops = [row.score[places[::-1]] for row, places in zip(rows, first, strict=True)]
         peak = [float(top[-1]) if len(top) else -np.inf for top in tops]
         return cls(
-            tuple(rows), np.array(peak), tuple(tops), blend.weights, blend.fresh, blend.is_fresh
+            rows=tuple(rows),
+            peak=np.array(peak),
+            first=tuple(first),
+            tops=tuple(tops),
+            weights=blend.weights,
+            fresh=blend.fresh,
+            is_fresh=blend.is_fresh,
         )
 
     @property
@@ -100,7 +116,15 @@ class Lists:
 
     def scores(self, item_ix: Int) -> Float:
         """Return [P+1, C]: what each list says of some items; -inf where it says nothing."""
-        return np.stack([row.at(item_ix) for row in self.rows])
+        if self._held:
+            known, told = self._held[0]
+            place, held = _found(known, item_ix)
+            if held.all():
+                return told[:, place]
+        told = np.stack([row.at(item_ix) for row in self.rows])
+        if (item_ix[1:] > item_ix[:-1]).all():
+            self._held[:] = [(item_ix, told)]
+        return told
 
     def places(self, scores: Float) -> Long:
         """Return [P+1, C]: how many items each list puts before such scores, at most ``RANKED``."""
@@ -116,8 +140,11 @@ class Lists:
 
 def gather(lists: Lists, *, allowed: Bool | None) -> Int:
     """Return the candidates [C ≤ MOST], ascending: the best places of any list come first."""
-    tops = [row.best(DEPTH, allowed=allowed) for row in lists.rows[:-1]]
-    tops.append(lists.rows[-1].best(2 * DEPTH, allowed=allowed))
+    depths = [*[DEPTH] * (len(lists.rows) - 1), 2 * DEPTH]
+    tops = [
+        row.best(depth, allowed=allowed, first=first)
+        for row, depth, first in zip(lists.rows, depths, lists.first, strict=True)
+    ]
     item = np.concatenate(tops)
     place = np.concatenate([np.arange(len(top)) for top in tops])
     order = np.lexsort((place, item))

@@ -84,7 +84,7 @@ def features(
     columns += _person_and_both(queries, b, item_ix, facts=facts)
     for part in parts:
         columns += _per_event(part, queries, b, item_ix)
-    return np.stack(columns, axis=1).astype(np.float32)
+    return np.ascontiguousarray(np.array(columns, dtype=np.float32).T)
 
 
 def _per_event(

@@ -101,15 +101,15 @@ class ItemFacts:
             return [*columns, *unknown, self.log_price[item_ix], *codes]
         today = int(as_of_us // DAY_US) - self.first_day
         base = item_ix.astype(np.int64) * SPAN
-        now = np.searchsorted(self.key, base + max(0, today), side="right")
+        # of each item: its first day, where the windows begin, after today, its last; all looked up
+        # at once and in order, so that each search begins where the one before ended
+        days = [0, *(max(0, today - w + 1) for w in reversed(WINDOWS)), max(0, today) + 1, SPAN]
+        places = np.searchsorted(self.key, base[:, None] + np.array(days))  # [C, 3 + windows]
+        begun, now, end = places[:, 0], places[:, -2], places[:, -1]
         held = self.upto[now]
-        begun = np.searchsorted(self.key, base)
-        counts = []
-        for window in WINDOWS:
-            since = np.searchsorted(self.key, base + max(0, today - window + 1))
-            counts.append((held - self.upto[np.minimum(since, now)]).astype(np.float64))
+        since = self.upto[np.minimum(places[:, -3:0:-1], now[:, None])]  # [C, windows]
+        counts = list((held[:, None] - since).T.astype(np.float64))
         trend = np.log((counts[2] + 1.0) / (counts[3] / 3.0 + 1.0))
-        end = np.searchsorted(self.key, base + SPAN)
         used, met = end > begun, now > begun
         oldest = np.where(used, today - self.day[np.where(used, begun, -1)], np.nan)
         newest = np.where(met, today - self.day[np.where(met, now - 1, -1)], np.nan)

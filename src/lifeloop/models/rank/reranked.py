@@ -35,7 +35,7 @@ from lifeloop.models.rank.features import features
 from lifeloop.models.rank.items import ItemFacts
 from lifeloop.models.rank.logistic import FittedLogistic
 from lifeloop.models.rank.traces import Amounts, place_in_blend, traced
-from lifeloop.models.retrieve.topk import fitting, has_history, listed
+from lifeloop.models.retrieve.topk import as_list, best, fitting, has_history, row_of_mask
 from lifeloop.models.scored import Scored
 
 
@@ -87,7 +87,19 @@ class RankedScored:
 
     def retrieve(self, k: int, *, allowed: Bool | None = None) -> Candidates:
         """Return the best k allowed items; the reason is ``no_history`` for a fallback slate."""
-        found = listed(self.scores(allowed), self.queries, k=k, allowed=allowed, personal=True)
+        rows = []
+        for b in range(len(self.queries)):
+            may = row_of_mask(allowed, b)
+            if self.warm[b]:
+                item_ix, own = self._candidates(b, may)  # allowed already
+                top = best(own, k)
+                rows.append((item_ix[top], own[top]))
+            else:
+                whole = self._of_blend(b)
+                top = best(whole, k, allowed=may)
+                rows.append((top, whole[top]))
+        n_items = self.fitted.n_items
+        found = as_list(rows, self.queries, k=k, allowed=allowed, n_items=n_items, personal=True)
         if self.cold is None:
             return found
         reasons = self.cold.retrieve(k, allowed=allowed).reason
@@ -100,15 +112,24 @@ class RankedScored:
         """Return [B, I] with candidates gathered among the allowed items only."""
         scores = np.full((len(self.queries), self.fitted.n_items), -np.inf, np.float32)
         for b in range(len(self.queries)):
-            if not self.warm[b]:
-                if self.cold is not None:
-                    scores[b] = self.cold.total[b]
-                continue
-            may = allowed if allowed is None or allowed.ndim == 1 else allowed[b]
-            picked = gather(self.lists(b), allowed=may)
-            told = self._told[b] = self._ordered(b, picked)
-            scores[b, picked] = told.score + self._moved(b, picked)
+            if self.warm[b]:
+                picked, own = self._candidates(b, row_of_mask(allowed, b))
+                scores[b, picked] = own
+            else:
+                scores[b] = self._of_blend(b)
         return scores
+
+    def _candidates(self, b: int, allowed: Bool | None) -> tuple[Int, Float]:
+        """Return the candidates of a warm query, ascending, and what they come to."""
+        picked = gather(self.lists(b), allowed=allowed)
+        told = self._told[b] = self._ordered(b, picked)
+        return picked, (told.score + self._moved(b, picked)).astype(np.float32)
+
+    def _of_blend(self, b: int) -> Float:
+        """Return what the blend says of every item [I] to a query that is not warm."""
+        if self.cold is None:
+            return np.full(self.fitted.n_items, -np.inf, np.float32)
+        return np.asarray(self.cold.total[b])
 
     def by_part(self, b: int, item_ix: Int) -> Double:
         """Return [parts, m]: what each adds to the scores of m items; columns sum to them."""

@@ -10,7 +10,8 @@ of training rows that meet it, a leaf of value v adds to feature j
 
 the weights of the Shapley sum being Beta integrals; Gauss-Legendre nodes integrate it exactly.
 
-Letters used in shapes: S conditions of all leaves, K leaves, m items, F features.
+Letters used in shapes: K leaves, S conditions of them one by one, U of them that differ, m items,
+F features.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,8 +19,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+from scipy import sparse
 
-from lifeloop.contracts import Bool, Double, Float, Int, Long
+from lifeloop.contracts import Bool, Double, Float, Long
 
 MOST = 12
 """Features on one path at most: a leaf's table has 2^d · d entries."""
@@ -36,16 +38,21 @@ class _Leaf(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShapTables:
-    """The conditions of every leaf, leaf by leaf, and the Shapley values of every pattern."""
+    """The conditions of all leaves, each once, and the Shapley values of every pattern of a leaf.
 
-    feature: Int  # [S]
-    above: Double  # [S]
-    upto: Double  # [S]
-    missing: Bool  # [S]
-    bit: Int  # [S]
-    leaf: Int  # [S]
-    start: Long  # [K] first condition of each leaf
-    offset: Long  # [S] where the 2^d values of a condition begin
+    Trees split at the same places again and again: there are far fewer conditions than places.
+    """
+
+    asked: Long  # [U] the feature of each condition
+    above: Double  # [U]
+    upto: Double  # [U]
+    missing: Bool  # [U]
+    bits: sparse.csr_array  # [K, U] what a condition that holds adds to the pattern of a leaf
+    feature: Long  # [S]
+    leaf: Long  # [S]
+    within: Long  # [S] place among the conditions of the leaf
+    size: Long  # [K] conditions of each leaf
+    offset: Long  # [K] where the 2^d · d values of a leaf begin
     table: Double
     base: float
     n_features: int
@@ -62,26 +69,39 @@ class ShapTables:
         alone = sum(leaf.value for leaf in leaves if not leaf.feature)
         if not known or len(known[-1].feature) > MOST:
             return None
-        sizes = np.array([len(leaf.feature) for leaf in known])  # [K] ascending
-        start = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-        within = np.arange(int(sizes.sum())) - np.repeat(start, sizes)
-        width = np.repeat(2**sizes, sizes)  # [S]
+        size = np.array([len(leaf.feature) for leaf in known])  # [K] ascending
+        start = np.concatenate([[0], np.cumsum(size)[:-1]])
+        within = np.arange(int(size.sum())) - np.repeat(start, size)
+        leaf = np.repeat(np.arange(len(known)), size)
         tables = []
-        for d in np.unique(sizes).tolist():
+        for d in np.unique(size).tolist():
             same = [leaf for leaf in known if len(leaf.feature) == d]
             tables.append(
                 _values(np.array([x.value for x in same]), np.array([x.share for x in same]))
             )
         expected = sum(leaf.value * float(np.prod(leaf.share)) for leaf in known)
+        place: dict[tuple[int, float | None, float, bool], int] = {}
+        condition = np.array(
+            [
+                place.setdefault((j, None if np.isnan(above) else above, upto, missing), len(place))
+                for x in known
+                for j, above, upto, missing in zip(
+                    x.feature, x.above, x.upto, x.missing, strict=True
+                )
+            ]
+        )
+        shape = (len(known), len(place))
         return cls(
-            feature=np.concatenate([leaf.feature for leaf in known]).astype(np.int32),
-            above=np.concatenate([leaf.above for leaf in known]),
-            upto=np.concatenate([leaf.upto for leaf in known]),
-            missing=np.concatenate([leaf.missing for leaf in known]).astype(np.bool_),
-            bit=(1 << within).astype(np.int32),
-            leaf=np.repeat(np.arange(len(known)), sizes).astype(np.int32),
-            start=start.astype(np.int64),
-            offset=np.concatenate([[0], np.cumsum(width)[:-1]]).astype(np.int64),
+            asked=np.array([j for j, _, _, _ in place], np.int64),
+            above=np.array([np.nan if low is None else low for _, low, _, _ in place], np.float64),
+            upto=np.array([upto for _, _, upto, _ in place], np.float64),
+            missing=np.array([missing for _, _, _, missing in place], np.bool_),
+            bits=sparse.csr_array(((1 << within).astype(np.int32), (leaf, condition)), shape=shape),
+            feature=np.concatenate([leaf.feature for leaf in known]).astype(np.int64),
+            leaf=leaf,
+            within=within,
+            size=size,
+            offset=np.concatenate([[0], np.cumsum(size << size)[:-1]]).astype(np.int64),
             table=np.concatenate(tables),
             base=alone + expected,
             n_features=int(booster.num_feature()),
@@ -89,11 +109,12 @@ class ShapTables:
 
     def shares(self, features: Float) -> Double:
         """Return [m, F+1]: what each feature adds to the score of m items, the base last."""
-        x = features.astype(np.float64)[:, self.feature]  # [m, S]
+        x = features[:, self.asked]  # [m, U]
         holds = (x <= self.upto) & ~(x <= self.above)
         holds |= self.missing & np.isnan(x)
-        pattern = np.add.reduceat(holds * self.bit, self.start, axis=1)  # [m, K]
-        amounts = self.table[self.offset + pattern[:, self.leaf]]  # [m, S]
+        pattern = (self.bits @ holds.T.astype(np.int32)).T  # [m, K]
+        first = self.offset + pattern * self.size  # [m, K]
+        amounts = self.table.take(first.take(self.leaf, axis=1) + self.within)  # [m, S]
         told = np.full((len(features), self.n_features + 1), self.base)
         for row, amount in zip(told, amounts, strict=True):
             row[:-1] = np.bincount(self.feature, weights=amount, minlength=self.n_features)
@@ -131,7 +152,7 @@ def _count(node: Mapping[str, Any]) -> int:
 
 
 def _values(value: Double, share: Double) -> Double:
-    """Return the Shapley values of leaves [n] with d conditions each [n, d], as [n · d · 2^d]."""
+    """Return the Shapley values of leaves [n] with d conditions each [n, d], as [n · 2^d · d]."""
     d = share.shape[1]
     nodes, weights = np.polynomial.legendre.leggauss((d + 1) // 2)
     t, w = (nodes + 1.0) / 2.0, weights / 2.0  # [T] on 0 to 1
@@ -140,4 +161,4 @@ def _values(value: Double, share: Double) -> Double:
     g = (1.0 - t) * z + t * o  # [n, 2^d, d, T]
     inner = (g.prod(axis=2, keepdims=True) / g) @ w  # [n, 2^d, d]
     told = value[:, None, None] * (holds - share[:, None, :]) * inner
-    return np.ascontiguousarray(told.transpose(0, 2, 1)).reshape(-1)
+    return np.asarray(told, dtype=np.float64).reshape(-1)

@@ -278,16 +278,27 @@ class FittedContent:
 
     def _direction(self, queries: Queries, b: int) -> Double | None:
         """Return the unit profile [d] of query b, None where it says nothing."""
+        key = ("direction", self)
+        if len(queries) == 1 and key in queries.memo:
+            known: Double | None = queries.memo[key]
+            return known
         profile, weight, _ = self._profile(queries, b)
-        if not len(weight):
-            return None
-        whole = np.einsum("h,hd->d", weight, profile)
-        norm = np.linalg.norm(whole)
-        return None if norm < SILENT else np.asarray(whole / norm)
+        pointing: Double | None = None
+        if len(weight):
+            whole = np.einsum("h,hd->d", weight, profile)
+            norm = np.linalg.norm(whole)
+            pointing = None if norm < SILENT else np.asarray(whole / norm)
+        if len(queries) == 1:  # a request asks this several times; a batch would keep them all
+            queries.memo[key] = pointing
+        return pointing
 
     def _profile(self, queries: Queries, b: int) -> tuple[Double, Double, Long]:
         """Return vectors [h, d], weights [h] and events of query b [h] (-1: what was written)."""
         one = part_of(queries, b, b + 1)
+        key = ("profile", self)
+        if one is queries and key in one.memo:
+            known: tuple[Double, Double, Long] = one.memo[key]
+            return known
         item, weight, event = fold(
             one,
             n_items=self.n_items,
@@ -312,6 +323,8 @@ class FittedContent:
             vectors = np.concatenate([vectors, stated[None, :]])
             weight = np.concatenate([weight, [self.stated]])
             event = np.concatenate([event, [-1]])
+        if one is queries:
+            one.memo[key] = vectors, weight, event
         return vectors, weight, event
 
 

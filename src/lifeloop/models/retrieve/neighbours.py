@@ -52,9 +52,11 @@ class FittedNeighbours:
         size = self.indptr[item + 1] - start
         reach = slices(start, size)  # [nnz of the history's rows]
         amount = np.repeat(weight, size) * self.strength[reach]
-        total = np.bincount(self.neighbour[reach], weights=amount, minlength=self.n_items)
+        # among what is reached, which is little: not over the catalogue
+        reached, place = np.unique(self.neighbour[reach], return_inverse=True)
+        total = np.bincount(place, weights=amount, minlength=len(reached))
         found = np.flatnonzero(total > 0)
-        return found.astype(np.int32), total[found].astype(np.float32)
+        return reached[found].astype(np.int32), total[found].astype(np.float32)
 
     def retrieve(self, queries: Queries, k: int, *, allowed: Bool | None = None) -> Candidates:
         """Return the best allowed neighbours of the history."""

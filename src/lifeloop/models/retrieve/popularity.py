@@ -1,7 +1,7 @@
 """What many people use, lately: the floor, and the fallback for people we know nothing of."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -69,11 +69,21 @@ class FittedPopularity:
     users: NDArray[np.int32]  # [I] people who ever used the item
     users_recent: NDArray[np.int32]  # [I] people who did within the last window_days
     window_days: float
+    _size: float = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Note once how large the scores are: they are the same for everybody."""
+        squares = float(np.square(self.log_mass).sum()) if self.users.any() else 0.0
+        object.__setattr__(self, "_size", float(np.sqrt(squares / max(1, len(self.log_mass)))))
 
     @property
     def n_items(self) -> int:
         """Size of the catalogue."""
         return len(self.log_mass)
+
+    def spread(self, queries: Queries, b: int) -> float:
+        """Return the root mean square of the scores of all items, 0 where there are none."""
+        return self._size
 
     def score(self, queries: Queries) -> Float:
         """Return [B, I]; -inf everywhere when there was nothing to count."""

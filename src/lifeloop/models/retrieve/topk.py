@@ -4,6 +4,7 @@ Higher score first; equal scores in the order of the lower item index (M7 of the
 retriever cannot score (-inf) or may not show is never listed; the reason says so.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Protocol
 
@@ -73,17 +74,38 @@ def listed(
     scores: Float, queries: Queries, *, k: int, allowed: Bool | None, personal: bool
 ) -> Candidates:
     """Return the best k allowed items of scores [B, I] that were already made."""
-    n_queries, n_items = scores.shape
-    item_ix = np.full((n_queries, k), -1, dtype=np.int32)
-    score = np.full((n_queries, k), -np.inf, dtype=np.float32)
+    rows = []
+    for b in range(len(scores)):
+        picked = best(scores[b], k, allowed=row_of_mask(allowed, b))
+        rows.append((picked, scores[b, picked]))
+    n_items = scores.shape[1]
+    return as_list(rows, queries, k=k, allowed=allowed, n_items=n_items, personal=personal)
+
+
+def row_of_mask(allowed: Bool | None, b: int) -> Bool | None:
+    """Return what query b may be shown, of a mask [I] for all or [B, I] for each."""
+    return allowed if allowed is None or allowed.ndim == 1 else allowed[b]
+
+
+def as_list(
+    rows: Sequence[tuple[Int, Float]],
+    queries: Queries,
+    *,
+    k: int,
+    allowed: Bool | None,
+    n_items: int,
+    personal: bool,
+) -> Candidates:
+    """Return the list of what was found for each query: at most k items and scores, best first."""
+    item_ix = np.full((len(rows), k), -1, dtype=np.int32)
+    score = np.full((len(rows), k), -np.inf, dtype=np.float32)
     reasons: list[str | None] = []
     evidence = has_evidence(queries)  # [B]
-    for b in range(n_queries):
-        may = allowed if allowed is None or allowed.ndim == 1 else allowed[b]
-        picked = best(scores[b], k, allowed=may)
+    for b, (picked, own) in enumerate(rows):
         item_ix[b, : len(picked)] = picked
-        score[b, : len(picked)] = scores[b, picked]
+        score[b, : len(picked)] = own
         told = bool(evidence[b]) or not personal
+        may = row_of_mask(allowed, b)
         reasons.append(_why(len(picked), k, allowed=may, n_items=n_items, told=told))
     return Candidates(item_ix=item_ix, score=score, reason=tuple(reasons))
 
