@@ -120,10 +120,10 @@ def decision_of(
             "diversity": state.diversity,
             "scale": state.scale,
         },
-        candidate_ids=tuple(ids[i] for i in chosen.item_ix[:kept]),
-        candidate_scores=tuple(float(s) for s in chosen.score[:kept]),
-        slate_ids=tuple(ids[i] for i in chosen.slate_ix),
-        propensities=tuple(float(p) for p in chosen.slate.propensity),
+        candidate_ids=tuple(ids[i] for i in chosen.item_ix[:kept].tolist()),
+        candidate_scores=tuple(chosen.score[:kept].tolist()),
+        slate_ids=tuple(ids[i] for i in chosen.slate_ix.tolist()),
+        propensities=tuple(chosen.slate.propensity.tolist()),
         level=chosen.fallback or "full",
     )
 

@@ -307,9 +307,8 @@ class Lifeloop:
             A malformed request.
         """
         request.check(user_id, k, context)
-        head = self.store.head()
         who = request.asking(self.store, user_id, session)
-        history = who.history
+        head, history = who.head, who.history
         asking = request.Request.of(
             user_id,
             context,

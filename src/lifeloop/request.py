@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lifeloop.config import Scenario
 from lifeloop.contracts import (
     Float,
+    Head,
     History,
     Int,
     Queries,
@@ -86,8 +87,12 @@ def check(user_id: object, k: object, context: object) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Asking:
-    """Who asks: the history that a slate may be made of, and what is stored of them."""
+    """Who asks: the history that a slate may be made of, and what is stored of them.
 
+    ``head`` is where the store stood then, or before.
+    """
+
+    head: Head
     history: History
     user: User | None  # None: a visitor, or nobody of whom there is a record
 
@@ -98,15 +103,17 @@ def asking(store: Store, user_id: str, session: History | None) -> Asking:
     Of a person whose consent says ``personalisation: false`` it is empty, from the next request
     on: they get what everybody without a history gets.
     """
-    if user_id.startswith(ANONYMOUS_PREFIX):
-        return Asking(store.histories([user_id])[0] if session is None else session, None)
-    if session is None:
-        user, history = store.profile(user_id)
+    named = not user_id.startswith(ANONYMOUS_PREFIX)
+    if named and session is None:
+        told = store.profile(user_id)
+        head, user, history = told.head, told.user, told.history
     else:
-        (user,), history = store.users([user_id]), session
+        head = store.head()
+        (user,) = store.users([user_id]) if named else [None]
+        history = store.histories([user_id])[0] if session is None else session
     if _refuses(user):
         history = store.histories([user_id], limit=0)[0]
-    return Asking(history, user)
+    return Asking(head, history, user)
 
 
 def _refuses(user: User | None) -> bool:

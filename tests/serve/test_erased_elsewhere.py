@@ -63,7 +63,8 @@ def test_slates_and_tables_of_another_process_forget_who_was_erased(
         assert "ada" not in stands()
         assert level("u2") == "full"  # anybody's request is the next one
         with monkeypatch.context() as down:
-            down.setattr(two.store, "head", _failing)
+            for read in ("head", "profile"):
+                down.setattr(two.store, read, _failing)
             assert level("u2") == "cached"  # remembered since
             assert level("ada") == "popularity", "a slate of somebody erased was remembered"
 
@@ -77,10 +78,11 @@ def test_a_service_that_nobody_asks_forgets_all_the_same(
     service.recommend(Asked("ada"))
     one.erase("ada")
     service.replay()  # what runs every few seconds
-    monkeypatch.setattr(two.store, "head", _failing)
+    for read in ("head", "profile"):
+        monkeypatch.setattr(two.store, read, _failing)
     assert service.recommend(Asked("ada")).level == "popularity"
     service.close()
 
 
-def _failing() -> None:
+def _failing(*_: str) -> None:
     raise StoreError("down")

@@ -30,7 +30,7 @@ from lifeloop.contracts.models import (
 )
 from lifeloop.contracts.policy import Decision, PolicyState, Slate
 from lifeloop.contracts.retention import Cutoffs, Expired
-from lifeloop.contracts.store import Head, Kept, Lake, LakeReport, Store
+from lifeloop.contracts.store import Head, Kept, Lake, LakeReport, Profile, Store
 from lifeloop.contracts.tables import Column, ColumnKind, Table
 from lifeloop.contracts.words import UNTIMED, Bool, Double, Float, Int, Long, Progress, silent
 from lifeloop.events.records import QuarantinedRow
@@ -66,6 +66,7 @@ __all__ = [
     "PolicyState",
     "Predicted",
     "Prediction",
+    "Profile",
     "Progress",
     "QuarantinedRow",
     "Queries",

@@ -39,6 +39,15 @@ class Head:
     removal: int = 0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Profile:
+    """What a request asks of one person: ``user`` None where there is no record of them."""
+
+    head: Head
+    user: User | None
+    history: History
+
+
 class Kept(Protocol):
     """Small named JSON objects that the processes of one service share: keys, sessions, jobs."""
 
@@ -153,10 +162,10 @@ class Store(Protocol):
         """Return one history per id, in the order asked; ``limit`` keeps the newest."""
         ...
 
-    def profile(self, user_id: str) -> tuple[User | None, History]:
-        """Return a user's record (None: there is none) and whole history, both of one moment.
+    def profile(self, user_id: str) -> Profile:
+        """Return a user's record and whole history, and where the store stood at that moment.
 
-        What ``users`` and ``histories`` return of them, in one trip. Not for visitors.
+        What ``head``, ``users`` and ``histories`` return, in one trip. Not for visitors.
         """
         ...
 

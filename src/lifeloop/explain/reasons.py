@@ -44,13 +44,17 @@ class Past:
     events: tuple[Happened, ...]  # [n]
     items: tuple[str, ...]  # in order of first appearance
     item: NDArray[np.int64]  # [n] place in ``items``
+    places: tuple[list[int], ...]  # the events of each item, in order
 
     @classmethod
     def of(cls, happened: Sequence[Happened]) -> "Past":
         """Return the events, sorted out once for a whole slate."""
-        place: dict[str, int] = {}
-        item = [place.setdefault(event.item_id, len(place)) for event in happened]
-        return cls(tuple(happened), tuple(place), np.array(item, dtype=np.int64))
+        places: dict[str, list[int]] = {}
+        for n, event in enumerate(happened):
+            places.setdefault(event.item_id, []).append(n)
+        code = {item_id: place for place, item_id in enumerate(places)}
+        item = np.array([code[event.item_id] for event in happened], dtype=np.int64)
+        return cls(tuple(happened), tuple(places), item, tuple(places.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,7 @@ def _kinds(names: Sequence[str], table: NDArray[np.float64]) -> dict[str, float]
     """Return how much each kind of evidence adds: history, popularity, query, chance,
     context, other."""
     kinds = {"history": float(table[:, :-1].sum())}
-    for name, bias in zip(names, table[:, -1], strict=True):
+    for name, bias in zip(names, table[:, -1].tolist(), strict=True):
         kind = "other"
         if name.endswith("popularity"):
             kind = "popular"
@@ -151,7 +155,7 @@ def _kinds(names: Sequence[str], table: NDArray[np.float64]) -> dict[str, float]
             kind = "chance"
         elif name == "context":
             kind = "context"
-        kinds[kind] = kinds.get(kind, 0.0) + float(bias)
+        kinds[kind] = kinds.get(kind, 0.0) + bias
     kinds.pop("other", None)
     return kinds
 
@@ -165,10 +169,10 @@ def _strongest_items(per_event: NDArray[np.float64], past: "Past") -> list[tuple
         return []
     total = np.bincount(past.item, weights=per_event, minlength=len(past.items))
     found = []
-    for code in np.argsort(-total, kind="stable")[:NAMED]:
+    for code in np.argsort(-total, kind="stable")[:NAMED].tolist():
         if total[code] > 0:
-            own = np.flatnonzero(past.item == code)
-            strongest = int(own[per_event[own].argmax()])
+            own = past.places[code]
+            strongest = own[int(per_event[own].argmax())] if len(own) > 1 else own[0]
             found.append((past.items[code], float(total[code]), strongest))
     return found
 

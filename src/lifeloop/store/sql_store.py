@@ -21,6 +21,7 @@ from lifeloop.contracts import (
     History,
     IdentityReport,
     IngestReport,
+    Profile,
     QuarantinedRow,
     Repair,
     Snapshot,
@@ -39,7 +40,6 @@ from lifeloop.store import (
     profiles,
     quarantine,
     registry,
-    removed,
     repairing,
     snapshots,
     tables,
@@ -48,16 +48,6 @@ from lifeloop.store import (
 from lifeloop.store.backend import Backend, bound
 from lifeloop.store.held import held_about
 from lifeloop.store.kept import SqlKept
-
-_AT = tables.clock.c
-_HEAD = sa.select(
-    _AT.seq,
-    _AT.first_event_us,
-    _AT.last_event_us,
-    registry.newest_activation().label("bundle"),
-    versions.newest_item().label("items_seq"),
-    removed.newest().label("removal"),
-)
 
 if TYPE_CHECKING:
     from lifeloop.store.lake import Lake
@@ -127,8 +117,8 @@ class SqlStore:
             self._backend, user_ids, as_of_us=as_of_us, seq=seq, limit=limit
         )
 
-    def profile(self, user_id: str) -> tuple[User | None, History]:
-        """Return a user's record and whole history, both of one moment."""
+    def profile(self, user_id: str) -> Profile:
+        """Return a user's record and whole history, and where the store stood at that moment."""
         return profiles.read_profile(self._backend, user_id)
 
     def users(self, user_ids: Sequence[str], *, seq: int | None = None) -> list[User | None]:
@@ -317,7 +307,7 @@ class SqlStore:
     def head(self) -> Head:
         """Return the newest sequence number, the span of event time and the active bundle."""
         with self._backend.once() as fetch:
-            return Head(*fetch(_HEAD, {})[0])
+            return Head(*fetch(profiles.HEAD, {})[0])
 
     def last_seq(self) -> int:
         """Return the newest sequence number, 0 when empty."""

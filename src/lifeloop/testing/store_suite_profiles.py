@@ -42,7 +42,9 @@ class ProfileContract:
 
     def agrees(self, store: SqlStore, user_id: str) -> tuple[User | None, History]:
         """Return a profile, which says what ``users`` and ``histories`` say."""
-        user, history = store.profile(user_id)
+        told = store.profile(user_id)
+        user, history = told.user, told.history
+        assert told.head == store.head()
         assert [user] == store.users([user_id])
         assert plain(history) == plain(store.histories([user_id])[0])
         return user, history

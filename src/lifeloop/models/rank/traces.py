@@ -5,10 +5,11 @@ Letters used in shapes: P parts, m items, F features, n events of the person.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
-from lifeloop.contracts import Bool, Double, FittedRetriever, Float, Int, Queries
+from lifeloop.contracts import Bool, Double, FittedRetriever, Float, Int, Long, Queries
 from lifeloop.models.scored import traces_of
 
 
@@ -56,17 +57,23 @@ def traced(
 
 def _by_owner(told: Amounts, parts: list[str]) -> tuple[Double, Double]:
     """Return what the features of each part add [P, m], and what nobody's features do [m]."""
-    owner = [name.partition(".")[0] for name in told.names]
-    per_part = np.stack(
-        [told.shares[:, [o == part for o in [*owner, ""]]].sum(axis=1) for part in parts]
-    )
-    free = [o not in parts and o != "blend" for o in owner]
-    return per_part, np.asarray(told.shares[:, [*free, True]].sum(axis=1))
+    owned = _owned(told.names, tuple(parts))
+    per_part = np.stack([told.shares[:, own].sum(axis=1) for own in owned[:-2]])
+    return per_part, np.asarray(told.shares[:, owned[-2]].sum(axis=1))
 
 
 def _blend_amount(told: Amounts) -> Double:
-    of_blend = [name.startswith("blend.") for name in told.names]
-    return np.asarray(told.shares[:, [*of_blend, False]].sum(axis=1))
+    return np.asarray(told.shares[:, _owned(told.names, ())[-1]].sum(axis=1))
+
+
+@lru_cache(maxsize=64)
+def _owned(names: tuple[str, ...], parts: tuple[str, ...]) -> tuple[Long, ...]:
+    """Return the columns of each part, then those of nobody (the base too), then the blend's."""
+    owner = [name.partition(".")[0] for name in names]
+    columns = [[f for f, o in enumerate(owner) if o == part] for part in parts]
+    free = [f for f, o in enumerate(owner) if o not in parts and o != "blend"]
+    columns += [[*free, len(names)], [f for f, o in enumerate(owner) if o == "blend"]]
+    return tuple(np.array(own, np.int64) for own in columns)
 
 
 def place_in_blend(usual: Float, scores: Double, fresh: Float) -> Double:
