@@ -52,13 +52,29 @@ Events = IntoFrame | Prepared
 """What every function takes: an event frame of any engine, or a daily state."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Origin:
+    """The table that a log was read from, and all that decided what was kept of it."""
+
+    events: pl.DataFrame
+    zone: str
+    as_of_us: int
+    include_bots: bool
+
+    @property
+    def key(self) -> tuple[str, int, bool]:
+        """All but the table, as a value."""
+        return self.zone, self.as_of_us, self.include_bots
+
+
 @dataclass(frozen=True, slots=True)
 class Log:
     """A readable event log: ``frame`` (lazy) has the caller's columns and ``day``.
 
     ``lo_us``, ``hi_us`` bound the event times kept; both are None when nothing is left.
     ``prepared`` is what the log was made from when that was not events, ``undated`` the rows
-    before they had a ``day``.
+    before they had a ``day``. ``origin`` is the whole table that was read, where nothing but
+    ``as_of`` and bots was left out of it: two logs of one origin hold the same (``shared``).
     """
 
     frame: Lazy
@@ -69,6 +85,7 @@ class Log:
     hi_us: int | None
     prepared: "Prepared | None" = None
     undated: Lazy | None = None
+    origin: "Origin | None" = None
 
     def of(self, types: Collection[str]) -> Lazy:
         """Return the events of these types.
@@ -83,7 +100,7 @@ class Log:
 
     def having(self, frame: Lazy) -> "Log":
         """Return the log with other rows or columns."""
-        return replace(self, frame=frame, undated=None)
+        return replace(self, frame=frame, undated=None, origin=None)
 
     @property
     def first_day(self) -> int | None:
@@ -151,7 +168,11 @@ def read(
     if as_of_us is None:
         as_of_us = 1 if hi_us is None else end_of_day_us(day_of(hi_us, zone), zone)
     day = nw.col("t_us") if lo_us is None else day_expr("t_us", zone=zone, lo_us=lo_us, hi_us=hi_us)
-    return Log(kept.with_columns(day=day), columns, zone, as_of_us, lo_us, hi_us, None, kept)
+    origin = None
+    if where is None and isinstance(events, pl.DataFrame):
+        origin = Origin(events, zone, as_of_us, include_bots)
+    frame = kept.with_columns(day=day)
+    return Log(frame, columns, zone, as_of_us, lo_us, hi_us, None, kept, origin)
 
 
 def _real(events: IntoFrame, lazy: Lazy, *, bots: bool) -> Lazy:

@@ -16,6 +16,7 @@ from lifeloop.lifecycle.frame import Events, collect
 from lifeloop.lifecycle.money import MICRO
 from lifeloop.lifecycle.options import SMALL_CELL, Options, View, opened
 from lifeloop.lifecycle.purchases import check_currency, order_table
+from lifeloop.lifecycle.shared import once
 from lifeloop.lifecycle.stages import dates_of, ended
 from lifeloop.lifecycle.value import observed_ltv
 
@@ -291,11 +292,19 @@ def purchase_days(
     view = opened(events, ended(options), needs=("value",))
     bought, back = tuple(order_types), tuple(refund_types)
     check_currency(view, bought, back)
+    origin = view.log.origin
+    if origin is None:
+        return view, _days(view, bought, back)
+    key = ("purchase days", origin.key, bought, back)
+    return view, once(key, (origin.events,), lambda: _days(view, bought, back))
+
+
+def _days(view: View, bought: tuple[str, ...], back: tuple[str, ...]) -> pl.DataFrame:
     standing = order_table(view, bought, back).filter(nw.col("stands"), nw.col("net") > 0)
     days = collect(
         standing.group_by("user_id", *view.by, "day").agg(net=nw.col("net").sum())
     ).with_columns(value=pl.col("net") / MICRO)
-    return view, days.drop("net").sort("user_id", "day")
+    return days.drop("net").sort("user_id", "day")
 
 
 @dataclass(frozen=True, eq=False)
@@ -310,6 +319,10 @@ class _Test:
 
 
 def _tested(days: pl.DataFrame, *, end: int, terms: Terms) -> _Test:
+    return once(("hidden", end, terms), (days,), lambda: _test(days, end=end, terms=terms))
+
+
+def _test(days: pl.DataFrame, *, end: int, terms: Terms) -> _Test:
     if days.is_empty():
         raise Unfit("no purchase has a value above 0", hint="import the value of the order lines")
     span = held_days(int(str(days["day"].min())), end, terms.horizon_days)
@@ -340,10 +353,15 @@ def _tested(days: pl.DataFrame, *, end: int, terms: Terms) -> _Test:
 
 
 def _found(view: View, days: pl.DataFrame, terms: Terms | None) -> Prediction:
-    return predict(
-        days, as_of=view.log.last_day, terms=terms or Terms(), rng=np.random.default_rng(SEED),
-        traits=_segment(view, days) if view.by else None,
-    )  # fmt: skip
+    asked, last_day = terms or Terms(), view.log.last_day
+
+    def found() -> Prediction:
+        return predict(
+            days, as_of=last_day, terms=asked, rng=np.random.default_rng(SEED),
+            traits=_segment(view, days) if view.by else None,
+        )  # fmt: skip
+
+    return once(("predicted", last_day, asked, view.by), (days,), found)
 
 
 def _segment(view: View, days: pl.DataFrame) -> pl.DataFrame:

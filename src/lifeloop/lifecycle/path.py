@@ -193,6 +193,8 @@ def _thresholds(gap: Long, n_gaps: Long, start: Long, d: StageDefinitions) -> Lo
     # no use; a row without a gap counts as such a long one, which never is among the first k.
     threshold = np.full(len(gap), d.at_risk_gap_days, dtype=np.int64)
     asked = np.flatnonzero(n_gaps >= MIN_GAPS)  # [q]
+    if not len(asked):
+        return threshold
     capped = np.where(gap > 0, np.minimum(gap, d.churned_gap_days), d.churned_gap_days)
     k = (9 * n_gaps[asked] + 9) // 10 - 1
     threshold[asked] = _kth_smallest(capped, start[asked], asked + 1, k)
@@ -240,18 +242,16 @@ def _stage_at(day: Long, row: Long, f: Facts, d: StageDefinitions) -> tuple[Int,
     orders = f.orders[row]
     worth_it = (orders >= d.loyal_orders) | f.value_high[row]
     loyal = worth_it & (orders >= 1) & (silent <= d.active_within_days)
-    product = np.select(
-        [loyal, orders >= 1, f.keys[row] >= d.activate_times, f.joined[row]], [4, 3, 2, 1], 0
-    )
+    # one where inside the other: several times faster than np.select
+    early = np.where(f.keys[row] >= d.activate_times, 2, f.joined[row])
+    product = np.where(loyal, 4, np.where(orders >= 1, 3, early))
     back = day - f.resurrected_on[row]
-    overlay = np.select(
-        [
-            day >= f.churned_from[row],
-            (back >= 0) & (back < d.resurrected_days),
-            (day >= f.at_risk_from[row]) | f.p_low[row],
-        ],
-        [CHURNED, RESURRECTED, AT_RISK],
-        NONE,
+    at_risk = (day >= f.at_risk_from[row]) | f.p_low[row]
+    still_back = (back >= 0) & (back < d.resurrected_days)
+    overlay = np.where(
+        day >= f.churned_from[row],
+        CHURNED,
+        np.where(still_back, RESURRECTED, np.where(at_risk, AT_RISK, NONE)),
     )
     return product.astype(np.int32), overlay.astype(np.int32)
 

@@ -12,6 +12,7 @@ from lifeloop.lifecycle.daytable import day_table
 from lifeloop.lifecycle.definitions import StageDefinitions
 from lifeloop.lifecycle.frame import Log
 from lifeloop.lifecycle.path import Facts, Path, path
+from lifeloop.lifecycle.shared import once
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,16 @@ def standing(
             )
         found: Standing = log.prepared.standing(log.last_day)
         return found
+    if log.origin is None:
+        return _walked(log, definitions, predictions)
+    return once(
+        ("standing", log.origin.key, definitions),
+        (log.origin.events, predictions),
+        lambda: _walked(log, definitions, predictions),
+    )
+
+
+def _walked(log: Log, definitions: StageDefinitions, predictions: IntoFrame | None) -> Standing:
     user_ids, table = day_table(log, definitions, predictions)
     f, p = path(table, definitions, last_day=log.last_day)
     return Standing(user_ids, f, p, table.starts[1:] - 1, table.day[table.starts[:-1]])

@@ -11,6 +11,7 @@ from lifeloop.contracts import Column, Table
 from lifeloop.errors import InputError
 from lifeloop.lifecycle import SHOWN
 from lifeloop.lifecycle.calendar import Grain
+from lifeloop.lifecycle.shared import shared
 from lifeloop.tables.compute import table_of
 from lifeloop.tables.source import Source
 
@@ -99,6 +100,11 @@ def overview(
         and money, a difference for shares and scores), recent (up to 8 values, oldest first),
         reason. ``stages``: stage, users, share, before, change, reason.
     """
+    with shared():
+        return _overview(source, grain, lang, asked)
+
+
+def _overview(source: Source, grain: Grain, lang: str | None, asked: Mapping[str, Any]) -> Overview:
     said = words(lang or source.scenario.locale.language)
     made: dict[tuple[Any, ...], Table] = {}
     notes: dict[str, None] = {}

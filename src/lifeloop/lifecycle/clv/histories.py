@@ -92,8 +92,14 @@ class Histories:
     def distinct(self) -> tuple["Histories", NDArray[np.int64]]:
         """Return the distinct histories and which of them each customer has, [N]."""
         keys = np.column_stack([self.x, self.t_x, self.age, *([] if self.z is None else [self.z])])
-        _, at, which = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-        return self.rows(at), np.asarray(which.ravel(), np.int64)
+        # sorted as np.unique(axis=0) does, column by column: several times faster
+        order = np.lexsort(keys.T[::-1])
+        ordered = keys[order]
+        new = np.ones(len(order), np.bool_)
+        new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+        which = np.empty(len(order), np.int64)
+        which[order] = np.cumsum(new) - 1
+        return self.rows(order[new]), which
 
     def collapsed(self) -> tuple["Histories", Floats]:
         """Return the distinct histories and how many customers share each."""

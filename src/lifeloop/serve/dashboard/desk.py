@@ -21,6 +21,7 @@ import polars as pl
 from lifeloop import tables
 from lifeloop.contracts import Table
 from lifeloop.errors import LifeloopError
+from lifeloop.lifecycle.shared import shared
 from lifeloop.loop import Lifeloop
 from lifeloop.serve import logs
 from lifeloop.serve.dashboard.filters import Filters
@@ -181,9 +182,10 @@ class Desk:
             if not self.loop.store.last_seq():
                 return
             asked = Filters()
-            self.overview(**asked.whole(), lang=lang)
-            for name in FIRST:
-                self.table(name, **asked.asked(), lang=lang)
+            with shared():
+                self.overview(**asked.whole(), lang=lang)
+                for name in FIRST:
+                    self.table(name, **asked.asked(), lang=lang)
         except Exception as error:  # whoever asks for the page is told
             logs.failure(error)
 
@@ -263,9 +265,14 @@ class Desk:
                     del self._pages[other]
             _, running = self._pages.get(key, (0.0, None))
             if running is None:
-                running = self._threads.submit(make)
+                running = self._threads.submit(_together, make)
                 self._pages[key] = (now_s, running)
             return self._erasures, running
+
+
+def _together(make: Callable[[], T]) -> T:
+    with shared():  # the tables of one page ask for the same things
+        return make()
 
 
 def _frozen(value: Any) -> Any:
