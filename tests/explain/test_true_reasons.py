@@ -90,6 +90,16 @@ def test_a_search_is_quoted() -> None:
     assert told.kind == "query"
 
 
+def test_words_that_counted_by_who_uses_what_they_name_are_not_called_a_match() -> None:
+    amounts = {"content": row(0, 0, 0, 0.2), "text_map": row(0, 0, 0, 0.9)}
+    told = explain(amounts, BOUGHT, facts=Facts(query="milk"))
+    assert told.kind == "query"
+    assert told.evidence.text == "used by people who use what ‘milk’ names"
+    amounts["content"] = row(0, 0, 0, 0.9)  # as much by likeness: that is said first
+    told = explain(amounts, BOUGHT, facts=Facts(query="milk"))
+    assert told.evidence.text == "matches your search ‘milk’"
+
+
 def test_chinese_has_its_own_words_and_verbs() -> None:
     told = explain({"ease": row(0.4, 0.5, 0, 0)}, BOUGHT, language="zh")
     assert told.evidence.text == "因为您购买了“Muesli”和“Oat milk”"

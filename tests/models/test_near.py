@@ -163,7 +163,7 @@ def test_it_is_kept_with_the_bundle_and_opens_the_same(
 def test_many_vectors_without_faiss_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     import builtins
 
-    from lifeloop.models.blend import _indexed
+    from lifeloop.models.indexes import indexed
 
     real = builtins.__import__
 
@@ -174,14 +174,14 @@ def test_many_vectors_without_faiss_are_told(monkeypatch: pytest.MonkeyPatch) ->
 
     whole = catalogue()
     rng = np.random.default_rng(0)
-    assert _indexed([whole], rng=rng)[1] == ()
+    assert indexed([whole], rng=rng)[1] == ()
     monkeypatch.setattr(FittedContent.indexed, "__kwdefaults__", {"least": 1_000})
-    (made,), notes = _indexed([whole], rng=rng)
+    (made,), notes = indexed([whole], rng=rng)
     assert isinstance(made, FittedContent)
     assert made.near is not None
     assert "0.9" in notes[0] or "1.0" in notes[0]
     monkeypatch.setattr(builtins, "__import__", without)
-    (made,), notes = _indexed([whole], rng=rng)
+    (made,), notes = indexed([whole], rng=rng)
     assert made is whole
     assert "lifeloop[ann]" in notes[0]
 

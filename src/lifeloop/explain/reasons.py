@@ -131,7 +131,8 @@ def explain(
         evidence = tuple((item_id, amount) for item_id, amount, _ in named)
         told = sum(amount for _, amount in evidence)
     else:
-        text = _of_fact(kind, facts, language=language)
+        by_use = kind == "query" and _by_use(names, table)
+        text = _of_fact("query_use" if by_use else kind, facts, language=language)
         evidence = ()
         told = kinds.get(kind, 0.0)
     if shares and kind != "none" and 0 < told <= score * (1 + 1e-9):
@@ -139,6 +140,16 @@ def explain(
         text += TEMPLATES[language]["share"].format(share=percent)
     rest = score - sum(amount for _, amount in evidence)
     return Explained(Evidence(text=text, items=evidence), rest=rest, kind=kind)
+
+
+def _by_use(names: Sequence[str], table: NDArray[np.float64]) -> bool:
+    """Return whether words counted by who uses things of their text more than by their likeness."""
+    amount = {"content": 0.0, "text_map": 0.0}
+    for name, bias in zip(names, table[:, -1], strict=True):
+        kind = "text_map" if name == "text_map" else "content"
+        if kind == "text_map" or name.startswith("content"):
+            amount[kind] += float(bias)
+    return amount["text_map"] > amount["content"]
 
 
 def _kinds(names: Sequence[str], table: NDArray[np.float64]) -> dict[str, float]:
@@ -205,8 +216,8 @@ def _of_history(
 
 def _of_fact(kind: str, facts: Facts, *, language: Language) -> str:
     words = TEMPLATES[language]
-    if kind == "query" and facts.query:
-        return words["query"].format(query=words["quote"].format(name=facts.query))
+    if kind in ("query", "query_use") and facts.query:
+        return words[kind].format(query=words["quote"].format(name=facts.query))
     if kind in ("chance", "context"):
         return words[kind]
     if kind != "popular":

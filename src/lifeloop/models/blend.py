@@ -12,14 +12,15 @@ from functools import partial
 import numpy as np
 
 from lifeloop.contracts import FittedRetriever, Retriever, TrainData
-from lifeloop.errors import InputError, MissingExtra
+from lifeloop.errors import InputError
 from lifeloop.models.blended import FittedBlend, Rule, cold_weights, filled
 from lifeloop.models.climb import Climbed, Judge, climb
 from lifeloop.models.context import lifts, with_powers
 from lifeloop.models.fresh import fresh_items, fresh_weights, learn_unseen
 from lifeloop.models.holdout import Holdout, Horizon, hold_out
+from lifeloop.models.indexes import indexed
 from lifeloop.models.learned import Learned
-from lifeloop.models.retrieve.content import FittedContent
+from lifeloop.models.newcomers import learn_words
 from lifeloop.models.settings import settings_of
 from lifeloop.models.situated import learn_powers
 from lifeloop.models.together import EVENTS, together
@@ -201,12 +202,15 @@ class Blend:
         return self._situated(learned, some)
 
     def _unseen(self, learned: Learned, *, rng: np.random.Generator) -> Learned:
-        """Return the same with what items that nobody has used are worth."""
-        data = learned.cuts[0].data
+        """Return the same with what new items are worth, and the words of new people."""
+        cut = learned.cuts[0]
+        data = cut.data
         blend = self.of(data, learned.fitted[0], learned)
         unseen = learn_unseen(blend, learned.parts, data, rng=rng.spawn(1)[0])
+        words = learn_words(blend, cut, repeats=self.repeats, rng=rng.spawn(1)[0])
         notes = () if unseen is None else (f"new items: {unseen.told}",)
-        return replace(learned, unseen=unseen, notes=(*learned.notes, *notes))
+        notes = notes if words is None else (*notes, f"new people: {words.told}")
+        return replace(learned, unseen=unseen, words=words, notes=(*learned.notes, *notes))
 
     def _situated(self, learned: Learned, some: Sequence[Holdout]) -> Learned:
         """Return the same with what situations are worth, where there are slices to learn from."""
@@ -264,7 +268,7 @@ class Blend:
         for p, chosen in enumerate(learned.half_lives):
             if chosen is not None:
                 final[p] = final[p].at(chosen[0])  # type: ignore[attr-defined]
-        final, told = _indexed(final, rng=rng.spawn(1)[0])
+        final, told = indexed(final, rng=rng.spawn(1)[0])
         blend = self.of(data, final, replace(learned, notes=(*learned.notes, *told)))
         if not learned.powers:
             return blend
@@ -275,12 +279,13 @@ class Blend:
     ) -> FittedBlend:
         """Put fitted parts together by what was learned."""
         weights = filled(fitted, learned.weights)
+        words = None if learned.words is None else learned.words.weights
         blend = FittedBlend(
             name=self.name,
             rule=learned.rule,
             parts=tuple(fitted),
             weights=weights,
-            cold=cold_weights(fitted, weights),
+            cold=cold_weights(fitted, weights, words),
             fresh=weights,
             is_fresh=fresh_items(data),
             notes=learned.notes,
@@ -290,6 +295,7 @@ class Blend:
             unseen=None
             if learned.unseen is None
             else np.array([learned.unseen.content, learned.unseen.mapped]),
+            words=words,
         )
         if not blend.is_fresh.any():
             return blend
@@ -333,30 +339,6 @@ def _settled(part: Retriever, fitted: FittedRetriever) -> Retriever:
     """Return the part with what its own fit chose, so that no later fit looks for it again."""
     settled: Callable[[FittedRetriever], Retriever] | None = getattr(part, "settled", None)
     return part if settled is None else settled(fitted)
-
-
-def _indexed(
-    parts: list[FittedRetriever], *, rng: np.random.Generator
-) -> tuple[list[FittedRetriever], tuple[str, ...]]:
-    """Return the parts with an index where there are many vectors, and what is to be said of it."""
-    made, notes = list(parts), []
-    for p, part in enumerate(parts):
-        if not isinstance(part, FittedContent):
-            continue
-        try:
-            made[p] = indexed = part.indexed(rng=rng)
-        except MissingExtra:
-            notes.append(
-                f"{part.name}: all {len(part.content):,} vectors are read for every request; "
-                "pip install 'lifeloop[ann]' and train again for an index"
-            )
-            continue
-        if indexed.near is not None:
-            notes.append(
-                f"{part.name}: an index of {len(part.content):,} vectors, which found "
-                f"{indexed.near.recall:.3f} of the exact 100 nearest"
-            )
-    return made, tuple(notes)
 
 
 def _asked(wanted: Horizon, used: Horizon) -> str:

@@ -29,6 +29,7 @@ from lifeloop.models.context import FittedContext
 from lifeloop.models.data import part_of
 from lifeloop.models.retrieve.asked import AskedFor
 from lifeloop.models.retrieve.content import FittedContent
+from lifeloop.models.retrieve.mapped import FittedMapped
 from lifeloop.models.retrieve.popularity import FittedPopularity
 from lifeloop.models.retrieve.topk import has_history, retrieve
 from lifeloop.models.scored import Scored, answer, named
@@ -56,6 +57,7 @@ class FittedBlend:
     left_out: tuple[str, ...] = ()  # names of parts that were worth nothing; see models.learned
     context: FittedContext | None = None  # what situations change; None: nothing
     unseen: Double | None = None  # [2] content and map for new items, where it was learned
+    words: Double | None = None  # [2] the same for people known by their words alone
 
     def scored(self, queries: Queries) -> Scored:
         """Score every item once, for everything that a request needs."""
@@ -113,6 +115,8 @@ class FittedBlend:
         }
         if self.unseen is not None:
             own["unseen"] = self.unseen
+        if self.words is not None:
+            own["words"] = self.words
         if self.context is not None:
             own |= {f"{_CONTEXT}{name}": a for name, a in self.context.arrays().items()}
         for place, part in enumerate(self.parts):
@@ -148,6 +152,7 @@ class FittedBlend:
             left_out=tuple(left_out.split("\n")) if left_out else (),
             context=FittedContext.load(context) if context else None,
             unseen=arrays.get("unseen"),
+            words=arrays.get("words"),
         )
 
 
@@ -165,14 +170,25 @@ def filled(parts: Sequence[FittedRetriever], weights: Double) -> Double:
     return told
 
 
-def cold_weights(parts: Sequence[FittedRetriever], weights: Double) -> Double:
-    """Return the weights [P] for people without history, of whom nobody is left to learn from.
+def cold_weights(
+    parts: Sequence[FittedRetriever], weights: Double, words: Double | None = None
+) -> Double:
+    """Return the weights [P] for people without history.
 
-    What they wrote comes first (content), then what others use, as learned; the rest is silent.
+    What they wrote comes first, then what others use, as learned; the rest is silent.
+
+    Parameters
+    ----------
+    words : float array [2], optional
+        What content and the map of texts into the space of use weigh where there are words
+        (``newcomers.learn_words``); content alone where nothing was learned.
     """
-    reads = np.array([isinstance(part, FittedContent) for part in parts])
+    by_text, by_use = (1.0, 0.0) if words is None else (float(words[0]), float(words[1]))
     same_for_all = np.array([isinstance(part, FittedPopularity) for part in parts])
     common = np.where(same_for_all, weights, 0.0)
     if not common.any():
         common = same_for_all.astype(np.float64)
-    return np.where(reads, 1.0, 0.1 * common / max(float(common.max()), 1e-12))
+    told = 0.1 * common / max(float(common.max()), 1e-12)
+    told[[isinstance(part, FittedContent) for part in parts]] = by_text
+    told[[isinstance(part, FittedMapped) for part in parts]] = by_use
+    return np.asarray(told)

@@ -9,6 +9,7 @@ from lifeloop.contracts import Double, FittedRetriever, Retriever
 from lifeloop.models.blended import Rule
 from lifeloop.models.fresh import Unseen
 from lifeloop.models.holdout import Holdout
+from lifeloop.models.newcomers import ByWords
 from lifeloop.models.retrieve.content import FittedContent
 from lifeloop.models.retrieve.mapped import FittedMapped
 from lifeloop.models.retrieve.popularity import FittedPopularity
@@ -27,6 +28,7 @@ class Learned:
     fitted: tuple[tuple[FittedRetriever, ...], ...]  # per cut [P]; empty: too little to learn from
     powers: Mapping[str, float] = field(default_factory=dict)  # of fields of a situation
     unseen: Unseen | None = None  # what content and the map weigh for new items
+    words: ByWords | None = None  # and for people who are known by their words alone
     left_out: tuple[str, ...] = ()  # names of parts that are worth nothing to anybody
 
     def lean(self) -> "Learned":
@@ -54,4 +56,7 @@ class Learned:
     def _speaks(self, p: int, part: FittedRetriever) -> bool:
         if self.weights[p] > 0 or isinstance(part, FittedPopularity | FittedContent):
             return True
-        return isinstance(part, FittedMapped) and self.unseen is not None and self.unseen.mapped > 0
+        if not isinstance(part, FittedMapped):
+            return False
+        new_items = self.unseen is not None and self.unseen.mapped > 0
+        return new_items or (self.words is not None and bool(self.words.weights[1] > 0))

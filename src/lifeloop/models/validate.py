@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lifeloop.contracts import Bool, FittedRetriever, Float, Int
+from lifeloop.contracts import Bool, Double, FittedRetriever, Float, Int, Queries
 from lifeloop.models.data import part_of
 from lifeloop.models.holdout import Holdout
 from lifeloop.models.retrieve.topk import best
@@ -77,16 +77,32 @@ def joined(tables: list[CandidateTable]) -> CandidateTable:
 
 def validation_ndcg(fitted: FittedRetriever, inner: Holdout, *, repeats: bool) -> float:
     """Return the mean NDCG@10 of one retriever over the validation queries, all items ranked."""
+    return float(np.mean(ndcgs(fitted, inner, repeats=repeats)))
+
+
+def ndcgs(
+    fitted: FittedRetriever, inner: Holdout, *, repeats: bool, asked: Queries | None = None
+) -> Double:
+    """Return NDCG@10 of each validation query [B], all items ranked.
+
+    Parameters
+    ----------
+    repeats : bool
+        Whether items of the history are listed.
+    asked : Queries, optional
+        What the model is told of the same people instead of their histories.
+    """
     discount = 1.0 / np.log2(np.arange(10) + 2.0)
+    told = inner.queries if asked is None else asked
     found = []
     for start, stop in _blocks(len(inner.queries), inner.data.n_items):
-        scores = fitted.score(part_of(inner.queries, start, stop))
+        scores = fitted.score(part_of(told, start, stop))
         for b in range(start, stop):
             top = best(scores[b - start], 10, allowed=_may(inner, b, repeats=repeats))
             targets = inner.targets_of(b)
             gain = float(discount[: len(top)] @ np.isin(top, targets))
             found.append(gain / float(discount[: len(targets)].sum()))
-    return float(np.mean(found))
+    return np.array(found, dtype=np.float64)
 
 
 def _may(inner: Holdout, b: int, *, repeats: bool) -> Bool | None:

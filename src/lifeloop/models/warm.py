@@ -79,7 +79,7 @@ def _blend(
     blend = replace(
         previous,
         parts=tuple(kept),
-        cold=cold_weights(kept, previous.weights),
+        cold=cold_weights(kept, previous.weights, previous.words),
         fresh=previous.weights,
         is_fresh=fresh_items(data),
         n_items=data.n_items,
