@@ -57,10 +57,16 @@ def measured(encoder: str, seeds: int) -> dict[str, Any]:
                 "seconds": round(time.perf_counter() - begun, 1),
             }
             print(json.dumps(told[f"seed {seed}, {levels} levels"]), file=sys.stderr, flush=True)
+        told["difference"] = _difference(per_person)
+        print(json.dumps(told["difference"]), file=sys.stderr, flush=True)
+    return told
+
+
+def _difference(per_person: dict[int, list[Any]]) -> dict[str, float]:
+    """Return the mean over people of what codes add in the seeds so far, and its error."""
     gain = np.mean(per_person[LEVELS[1]], axis=0) - np.mean(per_person[LEVELS[0]], axis=0)
     error = float(gain.std() / np.sqrt(len(gain)))
-    told["difference"] = {"mean": round(float(gain.mean()), 4), "standard_error": round(error, 4)}
-    return told
+    return {"mean": round(float(gain.mean()), 4), "standard_error": round(error, 4)}
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ from lifeloop.models import (
     train_data,
 )
 from lifeloop.models.blended import cold_weights
-from lifeloop.models.newcomers import ByWords, learn_words
+from lifeloop.models.holdout import Holdout, hold_out
+from lifeloop.models.newcomers import ByWords, learn_common, learn_words
 from lifeloop.models.retrieve.content import Content
 from lifeloop.models.retrieve.itemknn import ItemKNN
 from lifeloop.models.retrieve.mapped import Mapped
@@ -150,6 +151,53 @@ def test_nothing_is_learned_from_few_people_or_without_a_map() -> None:
     assert of(replace(whole, rule="rrf"), 200) is None
     bare = replace(whole, parts=whole.parts[:3], weights=whole.weights[:3], cold=whole.cold[:3])
     assert of(bare, 200) is None
+
+
+def staples(*, newcomers: int) -> Holdout:
+    """Everybody takes the ten staples first; old people then take a fashion every fifth day.
+
+    ``newcomers`` come last and take staples again.
+    """
+    rng = np.random.default_rng(0)
+    rows = []
+    for user in range(400):
+        came = 128 if user < newcomers else int(rng.integers(0, 60))
+        rows += [(f"u{user:03d}", f"s{n}", came) for n in range(10)]
+        if user >= newcomers:
+            rows += [(f"u{user:03d}", f"f{d:03d}", d) for d in range(came + 1 + user % 5, 130, 5)]
+    schema = {"user_id": pl.String, "item_id": pl.String, "day": pl.Int64}
+    frame = pl.DataFrame(rows, schema=schema, orient="row").with_columns(
+        t_us=pl.col("day") * 86_400_000_000,
+        seq=pl.col("day"),
+        weight=pl.lit(1.0, pl.Float32),
+        rating=pl.lit(None, pl.Float64),
+    )
+    ids = sorted(set(frame["item_id"]))
+    data, _ = train_data(
+        frame,
+        item_ids=ids,
+        content=np.zeros((0, 1), np.float32),
+        content_ix=np.full(len(ids), -1, np.int32),
+        as_of_us=131 * 86_400_000_000,
+    )
+    return hold_out(data, horizon="time", share=0.2, repeats=False, max_queries=300, rng=rng)
+
+
+@pytest.mark.parametrize("newcomers", [0, 80])
+def test_new_people_are_served_by_the_popularity_that_suits_new_people(newcomers: int) -> None:
+    cut = staples(newcomers=newcomers)
+    parts = (Popularity(), Popularity(3.0, name="trending_popularity"))
+    rng = np.random.default_rng(0)
+    found = learn_common(parts, np.array([0.0, 1.0]), cut, rng=rng)
+    assert found is not None
+    assert found.weights.tolist() == [1.0, 0.0]
+    assert "taken for new" in found.told
+    # where the mix of the blend is as good, it stays
+    assert learn_common(parts, np.array([1.0, 0.0]), cut, rng=rng) is None
+    assert learn_common(parts[:1], np.array([1.0]), cut, rng=rng) is None
+    fitted_parts = [part.fit(cut.data, rng=rng) for part in parts]
+    told = cold_weights(fitted_parts, np.array([0.0, 1.0]), None, found.weights)
+    assert told.tolist() == [0.1, 0.0]
 
 
 def test_the_same_seed_learns_the_same_twice(

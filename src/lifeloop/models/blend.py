@@ -20,7 +20,7 @@ from lifeloop.models.fresh import fresh_items, fresh_weights, learn_unseen
 from lifeloop.models.holdout import Holdout, Horizon, hold_out
 from lifeloop.models.indexes import indexed
 from lifeloop.models.learned import Learned
-from lifeloop.models.newcomers import learn_words
+from lifeloop.models.newcomers import learn_common, learn_words
 from lifeloop.models.settings import settings_of
 from lifeloop.models.situated import learn_powers
 from lifeloop.models.together import EVENTS, together
@@ -202,14 +202,17 @@ class Blend:
         return self._situated(learned, some)
 
     def _unseen(self, learned: Learned, *, rng: np.random.Generator) -> Learned:
-        """Return the same with what new items are worth, and the words of new people."""
+        """Return the same with what new items are worth, and how new people are served."""
         cut = learned.cuts[0]
         data = cut.data
         blend = self.of(data, learned.fitted[0], learned)
         unseen = learn_unseen(blend, learned.parts, data, rng=rng.spawn(1)[0])
+        common = learn_common(learned.parts, learned.weights, cut, rng=rng.spawn(1)[0])
+        learned = replace(learned, common=common)
+        blend = self.of(data, learned.fitted[0], learned)
         words = learn_words(blend, cut, repeats=self.repeats, rng=rng.spawn(1)[0])
-        notes = () if unseen is None else (f"new items: {unseen.told}",)
-        notes = notes if words is None else (*notes, f"new people: {words.told}")
+        notes = [] if unseen is None else [f"new items: {unseen.told}"]
+        notes += [f"new people: {found.told}" for found in (common, words) if found is not None]
         return replace(learned, unseen=unseen, words=words, notes=(*learned.notes, *notes))
 
     def _situated(self, learned: Learned, some: Sequence[Holdout]) -> Learned:
@@ -280,12 +283,13 @@ class Blend:
         """Put fitted parts together by what was learned."""
         weights = filled(fitted, learned.weights)
         words = None if learned.words is None else learned.words.weights
+        common = None if learned.common is None else learned.common.weights
         blend = FittedBlend(
             name=self.name,
             rule=learned.rule,
             parts=tuple(fitted),
             weights=weights,
-            cold=cold_weights(fitted, weights, words),
+            cold=cold_weights(fitted, weights, words, common),
             fresh=weights,
             is_fresh=fresh_items(data),
             notes=learned.notes,

@@ -171,7 +171,10 @@ def filled(parts: Sequence[FittedRetriever], weights: Double) -> Double:
 
 
 def cold_weights(
-    parts: Sequence[FittedRetriever], weights: Double, words: Double | None = None
+    parts: Sequence[FittedRetriever],
+    weights: Double,
+    words: Double | None = None,
+    common: Double | None = None,
 ) -> Double:
     """Return the weights [P] for people without history.
 
@@ -182,10 +185,13 @@ def cold_weights(
     words : float array [2], optional
         What content and the map of texts into the space of use weigh where there are words
         (``newcomers.learn_words``); content alone where nothing was learned.
+    common : float array [P], optional
+        What the parts that are the same for everybody weigh for new people
+        (``newcomers.learn_common``); as in ``weights`` where nothing was learned.
     """
     by_text, by_use = (1.0, 0.0) if words is None else (float(words[0]), float(words[1]))
     same_for_all = np.array([isinstance(part, FittedPopularity) for part in parts])
-    common = np.where(same_for_all, weights, 0.0)
+    common = np.where(same_for_all, weights if common is None else common, 0.0)
     if not common.any():
         common = same_for_all.astype(np.float64)
     told = 0.1 * common / max(float(common.max()), 1e-12)

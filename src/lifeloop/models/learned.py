@@ -9,7 +9,7 @@ from lifeloop.contracts import Double, FittedRetriever, Retriever
 from lifeloop.models.blended import Rule
 from lifeloop.models.fresh import Unseen
 from lifeloop.models.holdout import Holdout
-from lifeloop.models.newcomers import ByWords
+from lifeloop.models.newcomers import ByWords, Common
 from lifeloop.models.retrieve.content import FittedContent
 from lifeloop.models.retrieve.mapped import FittedMapped
 from lifeloop.models.retrieve.popularity import FittedPopularity
@@ -29,6 +29,7 @@ class Learned:
     powers: Mapping[str, float] = field(default_factory=dict)  # of fields of a situation
     unseen: Unseen | None = None  # what content and the map weigh for new items
     words: ByWords | None = None  # and for people who are known by their words alone
+    common: Common | None = None  # which popularity serves people without history
     left_out: tuple[str, ...] = ()  # names of parts that are worth nothing to anybody
 
     def lean(self) -> "Learned":
@@ -49,6 +50,7 @@ class Learned:
             half_lives=tuple(self.half_lives[p] for p in keep),
             weights=np.asarray(self.weights[keep]),
             fitted=tuple(tuple(each[p] for p in keep) for each in self.fitted),
+            common=None if self.common is None else self.common.of(keep),
             left_out=left_out,
             notes=(*self.notes, f"left out, as they add nothing here: {', '.join(left_out)}"),
         )

@@ -13,7 +13,7 @@ import numpy as np
 
 from lifeloop.contracts import FittedRetriever, Retriever, TrainData
 from lifeloop.errors import BundleError
-from lifeloop.models.blended import FittedBlend, cold_weights
+from lifeloop.models.blended import FittedBlend
 from lifeloop.models.context import lifts, with_powers
 from lifeloop.models.data import histories
 from lifeloop.models.fresh import Unseen, fresh_items, fresh_weights
@@ -79,7 +79,7 @@ def _blend(
     blend = replace(
         previous,
         parts=tuple(kept),
-        cold=cold_weights(kept, previous.weights, previous.words),
+        cold=previous.cold,
         fresh=previous.weights,
         is_fresh=fresh_items(data),
         n_items=data.n_items,
