@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lifeloop.contracts import Queries, TrainData
 from lifeloop.errors import InputError
 from lifeloop.models import queries
+from lifeloop.models.retrieve import neighbours
 from lifeloop.models.retrieve.chance import Chance
 from lifeloop.models.retrieve.content import Content
 from lifeloop.models.retrieve.ease import Ease
@@ -19,7 +20,7 @@ from lifeloop.models.retrieve.itemknn import ItemKNN
 from lifeloop.models.retrieve.popularity import Popularity
 from lifeloop.models.retrieve.topk import best
 from lifeloop.models.retrieve.transitions import Transitions
-from lifeloop.testing.checkerboard import tiny
+from lifeloop.testing.checkerboard import checkerboard, tiny
 
 RNG = np.random.default_rng(0)
 
@@ -246,3 +247,18 @@ def test_random_order_is_uniform_and_differs_between_histories() -> None:
         assert stats.kstest(row, "uniform").pvalue > 0.001
         assert abs(np.corrcoef(row[:-1], row[1:])[0, 1]) < 0.06
     assert abs(np.corrcoef(one, two)[0, 1]) < 0.06
+
+
+def test_what_little_history_reaches_is_summed_the_same_as_over_the_catalogue(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = checkerboard()
+    fitted = ItemKNN().fit(world.data, rng=np.random.default_rng(0))
+    rows = {}
+    for sparse in (0, 10**9):  # never above, always above
+        monkeypatch.setattr(neighbours, "SPARSE", sparse)
+        rows[sparse] = [fitted.row(world.queries, b) for b in range(len(world.queries))]
+    for over_all, reached in zip(rows[10**9], rows[0], strict=True):
+        np.testing.assert_array_equal(over_all[0], reached[0])
+        np.testing.assert_array_equal(over_all[1], reached[1])
+    assert any(len(items) for items, _ in rows[0])

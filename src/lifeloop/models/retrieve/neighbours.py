@@ -16,6 +16,10 @@ from lifeloop.models.data import part_of, slices
 from lifeloop.models.retrieve.fold import Folded, fold
 from lifeloop.models.retrieve.topk import retrieve
 
+SPARSE = 64
+"""A history reaches little where the catalogue is this many times larger: to sort what it reaches
+is then cheaper than to count over the catalogue."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FittedNeighbours:
@@ -52,8 +56,13 @@ class FittedNeighbours:
         size = self.indptr[item + 1] - start
         reach = slices(start, size)  # [nnz of the history's rows]
         amount = np.repeat(weight, size) * self.strength[reach]
-        # among what is reached, which is little: not over the catalogue
-        reached, place = np.unique(self.neighbour[reach], return_inverse=True)
+        neighbour = self.neighbour[reach]
+        if len(neighbour) * SPARSE > self.n_items:
+            total = np.bincount(neighbour, weights=amount, minlength=self.n_items)
+            found = np.flatnonzero(total > 0)
+            return found.astype(np.int32), total[found].astype(np.float32)
+        # little is reached: not over the catalogue; the sums are added in the same order
+        reached, place = np.unique(neighbour, return_inverse=True)
         total = np.bincount(place, weights=amount, minlength=len(reached))
         found = np.flatnonzero(total > 0)
         return reached[found].astype(np.int32), total[found].astype(np.float32)
