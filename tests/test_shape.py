@@ -21,7 +21,8 @@ SIBLINGS = {
     "experiments", "privacy",
 }  # fmt: skip
 LEVEL = {
-    "errors": 0, "client": 1, "events": 1, "contracts": 2, "config": 2, "scenarios": 2,
+    "errors": 0, "onnx_session": 1, "client": 1, "events": 1, "contracts": 2, "config": 2,
+    "scenarios": 2,
     "cleaning_settings": 2, "text_settings": 2, "media_settings": 2, "written": 4,
     "modalities": 4, "reading": 4, "nearest": 4, "trial": 4,
     "cleaning": 4,

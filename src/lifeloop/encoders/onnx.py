@@ -14,6 +14,7 @@ from lifeloop.contracts import Bool, Double, Float
 from lifeloop.encoders.readable import encode_readable, folder_digest
 from lifeloop.encoders.unknown import reads_cjk, unknown_shares
 from lifeloop.errors import InputError, MissingExtra
+from lifeloop.onnx_session import onnx_session
 
 MANIFEST = "lifeloop_encoder.json"
 MODEL = "model.onnx"
@@ -134,17 +135,9 @@ def is_onnx_folder(folder: Path) -> bool:
 @functools.lru_cache(maxsize=4)
 def _session(folder: Path, digest: str, threads: int) -> Any:
     try:
-        import onnxruntime
-    except ImportError:
-        raise MissingExtra("the exported text encoder", "onnx") from None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(
-            str(folder / MODEL), options, providers=["CPUExecutionProvider"]
-        )
+        return onnx_session(folder / MODEL, needed_for="the exported text encoder", threads=threads)
+    except MissingExtra:
+        raise
     except Exception as error:  # onnxruntime raises its own kinds for damaged files
         raise _damaged(folder, error) from error
 

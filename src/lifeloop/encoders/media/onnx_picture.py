@@ -14,6 +14,7 @@ from lifeloop.encoders.media.files import each_file
 from lifeloop.encoders.media.picture import Pixels, read_picture
 from lifeloop.encoders.readable import folder_digest
 from lifeloop.errors import InputError, MissingExtra
+from lifeloop.onnx_session import onnx_session
 
 MANIFEST = "lifeloop_picture_encoder.json"
 MODEL = "model.onnx"
@@ -98,17 +99,9 @@ def is_picture_folder(folder: Path) -> bool:
 @functools.lru_cache(maxsize=2)
 def _session(folder: Path, digest: str, threads: int) -> Any:
     try:
-        import onnxruntime
-    except ImportError:
-        raise MissingExtra("the picture encoder", "onnx") from None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(
-            str(folder / MODEL), options, providers=["CPUExecutionProvider"]
-        )
+        return onnx_session(folder / MODEL, needed_for="the picture encoder", threads=threads)
+    except MissingExtra:
+        raise
     except Exception as error:  # onnxruntime raises its own kinds for damaged files
         raise _damaged(folder, error) from error
 

@@ -27,6 +27,7 @@ from lifeloop.models.neural.occlusion import occluded
 from lifeloop.models.neural.sequences import Sequences
 from lifeloop.models.neural.texts import texts
 from lifeloop.models.retrieve.topk import retrieve
+from lifeloop.onnx_session import onnx_session
 
 Bias = Literal["none", "position", "time", "both"]
 FULL_SOFTMAX = 20_000
@@ -223,7 +224,10 @@ class FittedSasrec:
 
     def __post_init__(self) -> None:
         """Open the graph once; a session answers several threads at a time."""
-        object.__setattr__(self, "_session", _opened(self.network) if len(self.network) else None)
+        opened = None
+        if len(self.network):
+            opened = onnx_session(self.network.tobytes(), needed_for="serving a transformer")
+        object.__setattr__(self, "_session", opened)
 
     @classmethod
     def nothing(cls, made: Sasrec, n_items: int) -> Self:
@@ -360,16 +364,3 @@ def _tables(weights: dict[str, NDArray[np.float32]], name: str, layers: int, hea
     if f"blocks.0.{name}" not in weights:
         return np.zeros((layers, heads, 0), dtype=np.float32)
     return np.stack([weights[f"blocks.{layer}.{name}"] for layer in range(layers)])
-
-
-def _opened(network: NDArray[np.uint8]) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as missing:
-        raise MissingExtra("serving a transformer", "onnx") from missing
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(
-        network.tobytes(), options, providers=["CPUExecutionProvider"]
-    )
