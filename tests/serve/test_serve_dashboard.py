@@ -1,7 +1,7 @@
 """The pages: each answers, says what is missing, offers what it shows, and writes nothing."""
 
 import re
-import time
+import threading
 from typing import Any
 
 import polars as pl
@@ -307,12 +307,13 @@ def test_a_page_nobody_came_back_for_is_not_kept(served_shop: Lifeloop) -> None:
     from lifeloop.serve.dashboard import Desk
     from lifeloop.serve.dashboard import desk as module
 
-    desk = Desk(served_shop)
-    assert anyio.run(lambda: desk.work(("slow",), lambda: time.sleep(0.2), wait_s=0.01)) is None
+    desk, gate = Desk(served_shop), threading.Event()
+    assert anyio.run(lambda: desk.work(("slow",), gate.wait, wait_s=0.01)) is None
     assert anyio.run(lambda: desk.work(("quick",), lambda: 1, wait_s=5)) == 1
     assert ("slow",) in desk._pages  # it may be asked for again
     at, made = desk._pages["slow",]
     desk._pages["slow",] = (at - 2 * module._PAGE_KEPT_S, made)
+    gate.set()
     made.result(timeout=5)
     assert anyio.run(lambda: desk.work(("quick",), lambda: 2, wait_s=5)) == 2
     assert ("slow",) not in desk._pages
