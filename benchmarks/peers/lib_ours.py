@@ -16,8 +16,8 @@ from lifeloop.models.rank.ranked import Ranked
 from lifeloop.models.registry import NAMES, build
 from lifeloop.store.checkpoints import FileCheckpoints
 
-ROUNDS = 6
-"""Of a transformer that is a part of a blend."""
+ROUNDS, HOUR_ROUNDS = 6, 30
+"""Of a transformer that is a part of a blend, for five minutes and for an hour of two cores."""
 RATE = 2e-3
 """Twice the default, chosen on validation inside ml-1m; on tiny data it learns by heart."""
 
@@ -90,10 +90,10 @@ def timed(model, seconds, change):
     if isinstance(model, Blend):
         return replace(model, parts=tuple(timed(p, None, change) for p in model.parts))
     if isinstance(model, Sasrec):
-        change = {"rate": RATE} | change
+        change = {"rate": RATE, "seconds": seconds} | change
         where = os.environ.get("PEER_CHECKPOINTS")
         kept = None if where is None else Kept(Path(where))
-        return replace(model, seconds=seconds, clock=time.process_time, checkpoints=kept, **change)
+        return replace(model, clock=time.process_time, checkpoints=kept, **change)
     return replace(model, seconds=seconds) if hasattr(model, "seconds") else model
 
 
@@ -106,5 +106,6 @@ def _at(asked, moment):
 MODELS = {name: (None, fitter(name)) for name in NAMES}
 MODELS["sasrec_at_request"] = (None, fitter("sasrec", change={"at_request": True}))
 for blended in ("lifeloop", "ranked"):
-    short = {"rounds": ROUNDS, "patience": ROUNDS}
-    MODELS[f"{blended}_networks"] = (None, fitter(blended, change=short, networks=("sasrec",)))
+    for ending, rounds in (("networks", ROUNDS), ("networks_hour", HOUR_ROUNDS)):
+        long = {"rounds": rounds, "patience": rounds}
+        MODELS[f"{blended}_{ending}"] = (None, fitter(blended, change=long, networks=("sasrec",)))

@@ -1,5 +1,11 @@
-"""The commands, run as a user runs them: stdout holds one JSON object and nothing else."""
+"""The commands: stdout holds one JSON object and nothing else.
 
+The project is made, and whatever is killed, limited or started twice runs, as a user runs it: in a
+process of its own. What is asked of a made project is asked inside this one, which loads the
+libraries once.
+"""
+
+import contextlib
 import json
 import os
 import resource
@@ -8,38 +14,55 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from typer.testing import CliRunner
+
+from lifeloop.cli.app import app
 
 pytestmark = pytest.mark.slow
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
 COMMAND = [sys.executable, "-m", "lifeloop"]
 
 
-def run(folder: Path, *args: str, ok: bool = True, **more: Any) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [*COMMAND, *args],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        **more,
-    )
+@dataclass(frozen=True)
+class Done:
+    """What a command wrote and how it ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(folder: Path, *args: str, ok: bool = True) -> Done:
+    """Run a command inside this process."""
+    with contextlib.chdir(folder):
+        result = CliRunner().invoke(app, args)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    done = Done(result.exit_code, result.stdout, result.stderr)
     if ok:
         assert done.returncode == 0, done.stderr
     return done
 
 
-def answer(folder: Path, *args: str) -> dict[str, Any]:
+def run_alone(folder: Path, *args: str) -> Done:
+    """Run a command as a process of its own."""
+    done = subprocess.run(
+        [*COMMAND, *args], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def answer(folder: Path, *args: str, by: Callable[..., Done] = run) -> dict[str, Any]:
     """Run with --json: stdout must be exactly one JSON object."""
-    done = run(folder, *args, "--json")
-    body = json.loads(done.stdout)
+    body = json.loads(by(folder, *args, "--json").stdout)
     assert isinstance(body, dict)
     return body
 
@@ -52,7 +75,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     made = world(n_users=120, n_items=80, days=120, seed=4)
     write_world(made, folder / "data")
-    run(folder, "init", "shop")
+    run_alone(folder, "init", "shop")
     shop = folder / "shop"
     settings = shop / "lifeloop.toml"
     settings.write_text(
@@ -60,12 +83,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         encoding="utf-8",
     )
     for kind in ("items", "users", "events"):
-        body = answer(shop, "import", kind, f"../data/{kind}.csv")
+        body = answer(shop, "import", kind, f"../data/{kind}.csv", by=run_alone)
         assert body["accepted"] > 0, body
         assert body["rejected"] == 0, body
     anonymous_id, user_id, _ = made.links.row(0)
-    assert answer(shop, "identify", anonymous_id, user_id)["status"] == "linked"
-    body = answer(shop, "train")
+    linked = answer(shop, "identify", anonymous_id, user_id, by=run_alone)
+    assert linked["status"] == "linked"
+    body = answer(shop, "train", by=run_alone)
     assert body["items"] == 80
     return shop
 

@@ -67,17 +67,22 @@ class Tab:
         self.until("!document.querySelector('meta[http-equiv=refresh]')")
         self.page.wait_for_load_state()
         self.until(DRAWN)
-        self.page.evaluate("scrollTo(0, 0)")
+        self.until("scrollTo(0, 0) || true")
+
+    def ask(self, expression: str) -> Any:
+        """Evaluate an expression; None where the page went on to another meanwhile."""
+        try:
+            return self.page.evaluate(expression)
+        except Exception as error:
+            if "context was destroyed" not in str(error):
+                raise
+            return None
 
     def until(self, condition: str) -> None:
         """Wait for a condition; not by ``wait_for_function``, whose eval the policy refuses."""
         for _ in range(READY_MS // 50):
-            try:
-                if self.page.evaluate(condition):
-                    return
-            except Exception as error:  # the page went on meanwhile
-                if "context was destroyed" not in str(error):
-                    raise
+            if self.ask(condition):
+                return
             self.page.wait_for_timeout(50)
         raise AssertionError(f"{self.page.url}: never {condition}")
 
@@ -425,12 +430,10 @@ def test_a_training_is_followed_live_to_its_end(town: Town, tab: Tab) -> None:
     tab.page.wait_for_selector("[data-job]")
     seen: set[str] = set()
     for _ in range(1_200):
-        if not tab.page.locator("[data-job]").count():
+        text = tab.ask("document.querySelector('[data-job] [data-step]')?.textContent ?? false")
+        if text is False:
             break
-        text = tab.page.evaluate(
-            "(document.querySelector('[data-step]') || {textContent: ''}).textContent"
-        )
-        seen.add(text)
+        seen.add(text or "")
         tab.page.wait_for_timeout(25)
     tab.settle()
     assert rows.count() == n + 1
