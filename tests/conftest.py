@@ -17,6 +17,9 @@ ROOT = Path(__file__).resolve().parents[1]
 # The PostgreSQL tests need the extra [postgres]; they are marked extras, so make test leaves them
 # out anyway, and make test-extras installs every extra first.
 collect_ignore_glob = [] if find_spec("psycopg") else ["store/test_postgres_*.py"]
+# timm is in no extra (docs/media.md).
+if not find_spec("timm"):
+    collect_ignore_glob.append("encoders/media/test_timm_models.py")
 
 
 @pytest.fixture(scope="session")

@@ -225,7 +225,7 @@ def _body(folder: Path, digest: str) -> Any:
             str(folder), local_files_only=True, output_loading_info=True
         )
     except Exception as error:  # RuntimeError, SafetensorError, KeyError … of damaged files
-        raise _incomplete(folder, error) from error
+        raise incomplete(folder, error) from error
     finally:
         log.set_verbosity(before)
     lacking = sorted(k for k in told.get("missing_keys", ()) if "pooler" not in k)
@@ -245,7 +245,7 @@ def _tokenizer(folder: Path, digest: str) -> tuple[Any, threading.Lock]:
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     except Exception as error:  # as varied as the formats of tokenizers
-        raise _incomplete(folder, error) from error
+        raise incomplete(folder, error) from error
     # without its files the library makes an empty one, to which every word is unknown
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
         raise InputError(
@@ -304,7 +304,8 @@ def _library() -> Any:
     return transformers
 
 
-def _incomplete(folder: Path, error: Exception) -> InputError:
+def incomplete(folder: Path, error: Exception) -> InputError:
+    """Return what to raise where a library could not load a model folder."""
     return InputError(
         f"the model folder could not be loaded ({type(error).__name__}: {str(error)[:200]})",
         got=str(folder),

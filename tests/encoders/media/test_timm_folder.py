@@ -1,7 +1,7 @@
 """A folder of timm without timm: said before anything is loaded."""
 
+import importlib.util
 import json
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -10,8 +10,10 @@ from lifeloop.encoders.media import VisionFolder
 from lifeloop.errors import InputError
 
 
-@pytest.mark.skipif(find_spec("timm") is not None, reason="timm is installed here")
-def test_a_folder_of_timm_names_the_package_that_it_needs(tmp_path: Path) -> None:
+def test_a_folder_of_timm_names_the_package_that_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     told = {"architecture": "resnet18", "pretrained_cfg": {"input_size": [3, 32, 32]}}
     (tmp_path / "config.json").write_text(json.dumps(told))
     with pytest.raises(InputError, match="pip install timm"):

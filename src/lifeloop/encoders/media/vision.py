@@ -1,4 +1,4 @@
-"""Any vision model of ``transformers`` in a folder: CLIP, ViT, DINO, ConvNeXt, timm."""
+"""Any vision model in a folder: CLIP, ViT, DINO, ConvNeXt of ``transformers``; all of timm."""
 
 import importlib.util
 import threading
@@ -13,6 +13,7 @@ from lifeloop.contracts import Float
 from lifeloop.encoders.media.files import each_file
 from lifeloop.encoders.media.onnx_picture import READS, scaled
 from lifeloop.encoders.media.picture import Pixels, read_picture
+from lifeloop.encoders.media.timm_folder import load_timm
 from lifeloop.encoders.readable import folder_digest
 from lifeloop.encoders.transformer import load_body, read_json
 from lifeloop.errors import InputError
@@ -29,7 +30,8 @@ class VisionFolder:
     CLIP and its kind: the picture's side of the space that pictures and texts share. Others: the
     pooled output, else the mean over the places of the last hidden layer. Size, middle and spread
     of the levels are those that ``preprocessor_config.json`` (or, for timm, ``config.json``)
-    states. A folder of timm needs the package timm beside transformers.
+    states. A folder of timm needs the package timm, and the torchvision of
+    the installed torch.
 
     Raises
     ------
@@ -57,6 +59,7 @@ class VisionFolder:
                 got=str(self.folder),
                 hint="pip install timm",
             )
+        self._held["by_timm"] = "pretrained_cfg" in told
         self._held["sizes"] = _sizes(self.folder)
 
     @property
@@ -86,7 +89,7 @@ class VisionFolder:
         return read_picture(path, resize=sizes["resize"], crop=sizes["crop"])
 
     def _run(self, pictures: list[Pixels]) -> Float:
-        model = load_body(self.folder)
+        model = load_timm(self.folder) if self._held["by_timm"] else load_body(self.folder)
         import torch
 
         sizes = self._held["sizes"]
@@ -94,7 +97,9 @@ class VisionFolder:
         std = [255.0 * v for v in sizes["std"]]
         pixels = torch.from_numpy(scaled(pictures, mean, std))  # [n, 3, h, w]
         with torch.inference_mode():
-            if hasattr(model, "get_image_features"):
+            if self._held["by_timm"]:
+                made = model(pixels)
+            elif hasattr(model, "get_image_features"):
                 made = model.get_image_features(pixel_values=pixels)
             else:
                 made = model(pixel_values=pixels)
