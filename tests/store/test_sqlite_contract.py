@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from lifeloop.store.sqlite import SqliteBackend
 from lifeloop.testing.store_suite import StoreContract
 from lifeloop.testing.store_suite_backup import BackupContract, NewUrl
 from lifeloop.testing.store_suite_changes import ChangesContract
@@ -33,6 +34,14 @@ class TestSqliteProfiles(ProfileContract):
     @pytest.fixture
     def store_url(self, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'store.db'}"
+
+
+class TestSqliteProfilesInOneStatement(TestSqliteProfiles):
+    """What a server is asked, asked of SQLite: the pieces and the whole say the same."""
+
+    @pytest.fixture(autouse=True)
+    def as_a_server_is_asked(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(SqliteBackend, "remote", True)
 
 
 class TestSqliteLake(LakeContract):

@@ -14,6 +14,7 @@ import pytest
 from lifeloop.errors import StoreError
 from lifeloop.store import open_store
 from lifeloop.store.sqlite import SqliteBackend
+from lifeloop.store.tables import decisions
 from lifeloop.testing.store_suite import NOW, VIEW, decision, event_rows
 
 SHIM = r"""
@@ -168,4 +169,18 @@ def test_reads_are_refused_to_write(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="readonly"), store._backend.read() as con:
         con.exec_driver_sql("DELETE FROM events")
     store.log_decision(decision("r"))
+    store.close()
+
+
+def test_a_slate_that_cannot_be_written_leaves_the_writer_free(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path / 's.db'}")
+    backend = store._backend
+    assert isinstance(backend, SqliteBackend)
+    with pytest.raises(StoreError):
+        backend.put_unless(decisions, {"nothing": 1}, unless=backend.listed, values={"ids": "[]"})
+    store.log_decision(decision("r"))
+    with pytest.raises(StoreError), backend.bulk():  # the mode of a bulk block, and back
+        backend.put_unless(decisions, {"nothing": 1}, unless=backend.listed, values={"ids": "[]"})
+    store.append(event_rows(VIEW), received_us=NOW)
+    assert [d.request_id for d in store.decisions()] == ["r"]
     store.close()

@@ -14,7 +14,8 @@ import pytest
 from lifeloop.errors import StoreError, StoreFull
 from lifeloop.store import open_store
 from lifeloop.store.sql_store import SqlStore
-from lifeloop.store.sqlite import SqliteBackend, _driver
+from lifeloop.store.sqlite import SqliteBackend
+from lifeloop.store.sqlite_connections import driver_of
 from lifeloop.testing.full_disk import small_disk
 from lifeloop.testing.store_suite import NOW, VIEW, event_rows
 
@@ -46,7 +47,7 @@ def test_a_database_that_may_not_grow_is_full(tmp_path: Path) -> None:
     backend = store._backend
     assert isinstance(backend, SqliteBackend)
     with backend._writer.connect() as con:
-        _driver(con).execute("PRAGMA max_page_count=120")
+        driver_of(con).execute("PRAGMA max_page_count=120")
     done = fill(store, batch=300, most=9000)
     assert done > 0
     check(store, done)
@@ -55,7 +56,7 @@ def test_a_database_that_may_not_grow_is_full(tmp_path: Path) -> None:
     assert isinstance(caught.value, OSError)
     assert isinstance(caught.value, StoreError)
     with backend._writer.connect() as con:
-        _driver(con).execute("PRAGMA max_page_count=100000")
+        driver_of(con).execute("PRAGMA max_page_count=100000")
     assert store.append(many(600), received_us=NOW).accepted == 600 - min(done, 600)
     store.close()
 

@@ -15,7 +15,8 @@ from lifeloop.events.records import EVENT_SCHEMA
 from lifeloop.store import histories, open_store
 from lifeloop.store import sqlite as module
 from lifeloop.store.sql_store import SqlStore
-from lifeloop.store.sqlite import SqliteBackend, _driver
+from lifeloop.store.sqlite import SqliteBackend
+from lifeloop.store.sqlite_connections import driver_of
 from lifeloop.testing.store_suite import NOW, VIEW, event_rows
 
 
@@ -45,7 +46,7 @@ def test_a_history_is_read_by_index_and_never_sorted(
     done = query.compile(dialect=backend_of(store)._reader.dialect)
     values = {**done.params, "person": "u", "as_of": NOW, "known": 9, "n": 5}
     with backend_of(store).read() as con:
-        plan = _driver(con).execute(
+        plan = driver_of(con).execute(
             f"EXPLAIN QUERY PLAN {done}", [values[name] for name in done.positiontup or ()]
         )
         steps = [row[3] for row in plan]
@@ -60,7 +61,7 @@ def test_ids_are_looked_up_by_index_however_many(store: SqlStore) -> None:
         query = "EXPLAIN QUERY PLAN SELECT seq FROM events WHERE event_id IN "
         steps = [
             row[3]
-            for row in _driver(con).execute(query + "(SELECT value FROM json_each(?))", ("[]",))
+            for row in driver_of(con).execute(query + "(SELECT value FROM json_each(?))", ("[]",))
         ]
         assert steps[0] == "SEARCH events USING COVERING INDEX events_event_id (event_id=?)"
         assert len(backend.fetch(con, backend.listed, {"ids": backend.packed(ids)})) == len(ids)

@@ -36,6 +36,11 @@ class Backend(Protocol):
         """The most bytes of a text that an index can hold, None where there is no limit."""
         ...
 
+    @property
+    def remote(self) -> bool:
+        """Whether a statement is a trip to a server, so that one long one beats a few short."""
+        ...
+
     def read(self) -> AbstractContextManager[sa.Connection]:
         """Open one consistent read; it cannot write."""
         ...

@@ -53,6 +53,8 @@ _LISTED: sa.Select[Any] = sa.select(sa.func.json_array_elements_text(_IDS, type_
 class PostgresBackend:
     """One schema of one PostgreSQL database. Safe between threads; not across a fork."""
 
+    remote = True
+
     def __init__(self, address: Address) -> None:
         self.address = address
         self.secret = Secret(Path.cwd())

@@ -1,8 +1,8 @@
 """Where the store stands, one person's record and their history: what every request asks.
 
-One statement for all of it, of one moment, because a trip to a server costs more than what it
-brings here. Its rows are told apart by their first column: the head, the record, the events, and
-who the person was as a visitor.
+All of one moment. Where a statement is a trip to a server, which costs more than what it brings
+here, one statement says it: its rows are told apart by their first column: the head, the record,
+the events, and who the person was as a visitor. In this process a few short statements do.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +27,7 @@ from lifeloop.store.histories import (
 from lifeloop.store.tables import clock, users
 
 _EVENT, _VISITOR, _RECORD, _HEAD = range(4)
+_BOUNDS = {"as_of": LAST, "known": LAST, "n": MANY}
 
 
 def read_profile(backend: Backend, user_id: str) -> Profile:
@@ -39,21 +40,25 @@ def read_profile(backend: Backend, user_id: str) -> Profile:
     """
     if user_id.startswith(ANONYMOUS_PREFIX):
         raise InputError("a visitor has no record", got=user_id, hint="ask for histories()")
-    bounds = {"as_of": LAST, "known": LAST, "n": MANY}
-    values = {"person": user_id, **bounds}
+    if not backend.remote:
+        return _piecewise(backend, user_id)
     with backend.once() as fetch:
-        found = fetch(PROFILE, values)
+        found = fetch(PROFILE, {"person": user_id, **_BOUNDS})
     if any(row[0] == _VISITOR for row in found):  # their events are looked up by other names
-        with backend.hot() as fetch:
-            head = Head(*fetch(HEAD, {})[0])
-            record = _record(user_id, fetch(RECORD, values))
-            return Profile(head, record, history_in(fetch, user_id, bounds))
+        return _piecewise(backend, user_id)
     ((seq, *rest),) = (_held(row, _OF_HEAD) for row in found if row[0] == _HEAD)
     record = _record(user_id, [_held(row, _OF_RECORD) for row in found if row[0] == _RECORD])
     rows = [row[1:_END] for row in found if row[0] == _EVENT]
     rows.sort(key=moment_of, reverse=True)
     known = bool(rows) or record is not None
     return Profile(Head(seq, *rest), record, as_history(user_id, rows, known=known))
+
+
+def _piecewise(backend: Backend, user_id: str) -> Profile:
+    with backend.hot() as fetch:
+        head = Head(*fetch(HEAD, {})[0])
+        record = _record(user_id, fetch(RECORD, {"person": user_id, **_BOUNDS}))
+        return Profile(head, record, history_in(fetch, user_id, _BOUNDS))
 
 
 def _held(row: tuple[Any, ...], names: Sequence[str]) -> list[Any]:

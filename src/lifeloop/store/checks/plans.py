@@ -32,9 +32,14 @@ def hot_reads(backend: Backend) -> dict[str, Hot]:
     """Return what every request and every import asks."""
     ids = {"ids": backend.packed(["x", "y"]), "known": LAST}
     known, listed = appending.contents_of, backend.listed
+    by_user = ("events_by_user",)
+    profile = {"record of a user": Hot(profiles.RECORD, _BOUNDS, "users", ("users_by_id",))}
+    if backend.remote:
+        whole = Hot(profiles.PROFILE, _BOUNDS, "events", by_user)
+        profile = {"a user with their history": whole}
     return {
-        "history of a user": Hot(histories.BY_USER, _BOUNDS, "events", ("events_by_user",)),
-        "a user with their history": Hot(profiles.PROFILE, _BOUNDS, "events", ("events_by_user",)),
+        **profile,
+        "history of a user": Hot(histories.BY_USER, _BOUNDS, "events", by_user),
         "history of a visitor": Hot(
             histories.BY_VISITOR, _BOUNDS, "events", ("events_by_visitor",)
         ),
