@@ -22,7 +22,7 @@ from lifeloop.contracts import (
 )
 from lifeloop.errors import UnknownId
 from lifeloop.events.records import Item
-from lifeloop.explain import Facts, Happened, Past, explain
+from lifeloop.explain import Facts, Past, explain
 from lifeloop.model import Catalogue, Model
 from lifeloop.models import RankedScored, Scored, queries
 from lifeloop.models.retrieve.popularity import FittedPopularity
@@ -151,14 +151,11 @@ def recommendations_of(
 ) -> tuple[Recommendation, ...]:
     """Return the slate with titles, sources and reasons; ``items`` as asked by ``to_name``."""
     titles = {item.item_id: item.title for item in items if item is not None and item.title}
-    happened = [
-        Happened(item_id, verb, titles.get(item_id))
-        for item_id, verb in zip(asked.item_id, asked.verb, strict=True)
-    ]
-    past = Past.of(happened)
+    past = Past.told(asked.item_id, asked.verb, titles=titles)
     names = [part.name for part in chosen.scored.parts]
     scored, rows = chosen.scored, []
     sources = scored.sources(0, chosen.slate_ix)
+    by_history = chosen.traces[:, :, :-1].sum(axis=2).argmax(axis=0).tolist()  # [m]
     for place, j in enumerate(chosen.slate.picked):
         ix = int(chosen.item_ix[j])
         item_id = model.catalogue.item_ids[ix]
@@ -167,7 +164,7 @@ def recommendations_of(
         told = explain(amounts, past, facts=facts, language=scenario.locale.language, own=item_id)
         source = sources[place]
         if told.kind == "history":  # then the part that made the most of the history
-            source = max(amounts, key=lambda name: float(amounts[name][:-1].sum()))
+            source = names[by_history[place]]
         rows.append(
             Recommendation(
                 item_id=item_id,

@@ -325,7 +325,8 @@ class Lifeloop:
         scenario = self.scenario
         told: dict[str, Any] = {"user": who.user, "predicted": self.foretold.at}
         asked = request.ask(model, history, scenario=scenario, request=asking, **told)
-        may = request.eligible(model.catalogue, history, scenario=scenario, as_of_us=asking.t_us)
+        told = {"as_of_us": asking.t_us, "history_ix": asked.history_ix}
+        may = request.eligible(model.catalogue, history, scenario=scenario, **told)
         may = narrowed(may, wishes, current, self.facts)
         chosen, state = answer.choose_slate(
             model, asked, may, k=k, scenario=scenario, request=asking, stage=place.stage

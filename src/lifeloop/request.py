@@ -70,6 +70,7 @@ class Asked:
     verb: tuple[str, ...]  # [L] what was done with it
     text: str | None
     read: frozenset[str] = frozenset()  # keys of the context that have a part in the slate
+    history_ix: Int | None = None  # [n] item of each event of the history, -1: none that is known
 
 
 def check(user_id: object, k: object, context: object) -> None:
@@ -193,7 +194,9 @@ def ask(
         if told is not None:
             text, vectors = told.text, told.vector[None, :]
     situation, keys = _situation(model, scenario, request, attributes)
-    verbs = {name: spec.verb or "used" for name, spec in scenario.events.items()}
+    verbs = dict.fromkeys(history.type, "used")
+    verbs |= {name: spec.verb or "used" for name, spec in scenario.events.items()}
+    events = used.tolist()
     return Asked(
         queries=queries(
             [np.concatenate([item[used], [ix[i] for i in looked_at]]).astype(np.int32)],
@@ -208,10 +211,11 @@ def ask(
             if predicted is not None and len(used)
             else None,
         ),
-        item_id=(*(str(history.item_id[e]) for e in used), *looked_at),
-        verb=(*(verbs.get(history.type[e], "used") for e in used), *["viewed"] * n_more),
+        item_id=(*map(str, map(history.item_id.__getitem__, events)), *looked_at),
+        verb=(*map(verbs.__getitem__, map(history.type.__getitem__, events)), *["viewed"] * n_more),
         text=text,
         read=frozenset([*read, *keys]),
+        history_ix=item,
     )
 
 
@@ -234,11 +238,19 @@ def _situation(
 
 
 def eligible(
-    catalogue: Catalogue, history: History, *, scenario: Scenario, as_of_us: int
+    catalogue: Catalogue,
+    history: History,
+    *,
+    scenario: Scenario,
+    as_of_us: int,
+    history_ix: Int | None = None,
 ) -> Combined:
-    """Return which items may be shown to this person now, and how many each rule took."""
+    """Return which items may be shown to this person now, and how many each rule took.
+
+    ``history_ix`` is what ``ask`` found of the history, where it was asked.
+    """
     shelf = catalogue.shelf(as_of_us)
-    item = _items_of(history, catalogue)
+    item = _items_of(history, catalogue) if history_ix is None else history_ix
     consumes = frozenset(scenario.recommend.consumes)
     used = np.flatnonzero((item >= 0) & _by_type(history, lambda kind: kind in consumes, np.bool_))
     free = outside_repeat_window(

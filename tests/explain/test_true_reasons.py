@@ -1,11 +1,13 @@
 """Reasons are true of the score: they add up, and name only what helped."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifeloop.explain import Facts, Happened, Language, explain
+from lifeloop.explain import Facts, Happened, Language, Past, explain
 from lifeloop.explain.catalogue import TEMPLATES, VERBS
 
 BOUGHT = [
@@ -191,3 +193,12 @@ def test_named_amounts_and_the_rest_are_the_score(
         assert told.evidence.items[0][1] == pytest.approx(max(per_item.values()), abs=1e-9)
     assert told.evidence.text
     assert "{" not in told.evidence.text
+
+
+def test_columns_say_what_events_say() -> None:
+    columns = [event.item_id for event in BOUGHT], [event.verb for event in BOUGHT]
+    told = Past.told(*columns, titles={"a": "Oat milk", "c": "Lamp"})
+    amounts = {"ease": row(0.3, 0.5, 0.1, 0.0)}
+    assert explain(amounts, told).evidence.text == "because you bought ‘b’ and ‘Oat milk’"
+    whole = replace(told, titles=Past.of(BOUGHT).titles)
+    assert explain(amounts, whole) == explain(amounts, BOUGHT)

@@ -41,20 +41,32 @@ class Happened:
 class Past:
     """The events of a history and which of its distinct items each is about."""
 
-    events: tuple[Happened, ...]  # [n]
+    verb: Sequence[str]  # [n]
     items: tuple[str, ...]  # in order of first appearance
     item: NDArray[np.int64]  # [n] place in ``items``
-    places: tuple[list[int], ...]  # the events of each item, in order
+    titles: Mapping[str, str]  # by item id; of others the id is shown
 
     @classmethod
     def of(cls, happened: Sequence[Happened]) -> "Past":
         """Return the events, sorted out once for a whole slate."""
-        places: dict[str, list[int]] = {}
-        for n, event in enumerate(happened):
-            places.setdefault(event.item_id, []).append(n)
-        code = {item_id: place for place, item_id in enumerate(places)}
-        item = np.array([code[event.item_id] for event in happened], dtype=np.int64)
-        return cls(tuple(happened), tuple(places), item, tuple(places.values()))
+        return cls.told(
+            [event.item_id for event in happened],
+            [event.verb for event in happened],
+            titles={event.item_id: event.title for event in happened if event.title},
+        )
+
+    @classmethod
+    def told(
+        cls, item_id: Sequence[str], verb: Sequence[str], *, titles: Mapping[str, str]
+    ) -> "Past":
+        """Return the same of columns [n], for which no event is made an object."""
+        items = tuple(dict.fromkeys(item_id))
+        code = dict(zip(items, range(len(items)), strict=True))
+        item = np.fromiter(map(code.__getitem__, item_id), np.int64, len(item_id))
+        return cls(verb, items, item, titles)
+
+    def __len__(self) -> int:
+        return len(self.item)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +122,7 @@ def explain(
         ("you bought it before"); nothing is recommended "because" of itself otherwise.
     """
     past = happened if isinstance(happened, Past) else Past.of(happened)
-    table = np.zeros((max(len(amounts), 1), len(past.events) + 1))  # [P, n+1]
+    table = np.zeros((max(len(amounts), 1), len(past) + 1))  # [P, n+1]
     for p, row in enumerate(amounts.values()):
         table[p] = row
     names = list(amounts) or [""]
@@ -127,7 +139,7 @@ def explain(
     if kind == "history":
         history_part = names[int(table[:, :-1].sum(axis=1).argmax())]
         similar = history_part.startswith("content")
-        text, named = _of_history(items, past.events, similar=similar, language=language, own=own)
+        text, named = _of_history(items, past, similar=similar, language=language, own=own)
         evidence = tuple((item_id, amount) for item_id, amount, _ in named)
         told = sum(amount for _, amount in evidence)
     else:
@@ -182,31 +194,29 @@ def _strongest_items(per_event: NDArray[np.float64], past: "Past") -> list[tuple
     found = []
     for code in np.argsort(-total, kind="stable")[:NAMED].tolist():
         if total[code] > 0:
-            own = past.places[code]
-            strongest = own[int(per_event[own].argmax())] if len(own) > 1 else own[0]
+            (own,) = (past.item == code).nonzero()
+            strongest = int(own[per_event[own].argmax()])
             found.append((past.items[code], float(total[code]), strongest))
     return found
 
 
 def _of_history(
     items: list[tuple[str, float, int]],
-    happened: Sequence[Happened],
+    past: Past,
     *,
     similar: bool,
     language: Language,
     own: str | None,
 ) -> tuple[str, list[tuple[str, float, int]]]:
     words = TEMPLATES[language]
-    verb = happened[items[0][2]].verb
+    verb = past.verb[items[0][2]]
     again = items[0][0] == own
     named = [
         row
         for row in items[:NAMED]
-        if row[1] >= SECOND * items[0][1]
-        and happened[row[2]].verb == verb
-        and (row[0] == own) == again
+        if row[1] >= SECOND * items[0][1] and past.verb[row[2]] == verb and (row[0] == own) == again
     ]
-    titles = list(dict.fromkeys(happened[i].title or item_id for item_id, _, i in named))
+    titles = list(dict.fromkeys(past.titles.get(item_id) or item_id for item_id, _, _ in named))
     quoted = [words["quote"].format(name=title) for title in titles]
     listed = words["comma"].join(quoted[:-1])
     listed = words["and"].join([part for part in (listed, quoted[-1]) if part])

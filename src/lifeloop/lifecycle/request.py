@@ -211,15 +211,12 @@ def _order_changes(history: History, rows: Long, days: Long, signs: Long, n: int
 
     Orders of one day without a refund, which is most of them, are counted all at once.
     """
-    place: dict[str | int, int] = {}
-    ids, times = history.order_id, history.t_us[rows].tolist()
-    order = np.array(
-        [
-            place.setdefault(t_us if (own := ids[i]) is None else own, len(place))
-            for i, t_us in zip(rows.tolist(), times, strict=True)
-        ],
-        dtype=np.int64,
-    )
+    names: list[str | int | None] = list(map(history.order_id.__getitem__, rows.tolist()))
+    if None in names:  # an order of its own for every moment without one
+        times = history.t_us[rows].tolist()
+        names = [t if own is None else own for own, t in zip(names, times, strict=True)]
+    place = {name: n for n, name in enumerate(dict.fromkeys(names))}
+    order = np.fromiter(map(place.__getitem__, names), np.int64, len(names))
     value = history.value[rows]
     valued = np.abs(value) < LIMIT  # False for NaN: money unknown
     money = np.rint(np.where(valued, value, 0.0) * MICRO)

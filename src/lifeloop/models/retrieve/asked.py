@@ -40,9 +40,7 @@ class AskedFor:
             return item_ix, np.maximum(inner, 0.0)
         near = np.einsum("cd,d->c", self.content.content, words.astype(np.float32))
         near = np.maximum(near, 0.0)  # what is unlike the words loses nothing by it
-        if self.content.with_vector is None:
-            return None, near[self.content.content_ix]
-        return self.content.with_vector, near[self.content.content_ix[self.content.with_vector]]
+        return self.content.with_vector, self.content.of_items(near)
 
     def unit(self, total: Float, near: Float) -> float:
         """Return what one unit of nearness adds to the totals [I] of a request."""

@@ -88,6 +88,7 @@ class FittedContent:
     blocks: tuple[int, ...] = ()  # widths of the modalities; (): one
     near: Index | None = None  # of a large catalogue; None: every vector is read
     with_vector: Int | None = field(init=False)  # items that have one; None: all
+    _row: Long = field(init=False, repr=False)  # of ``content``, of each item that has a vector
     _sizes: Double | None = field(init=False, repr=False)  # [c, M] of the blocks
     _sharing: tuple[Long, Int] | None = field(init=False, repr=False)  # [c+1], items of each vector
 
@@ -97,6 +98,8 @@ class FittedContent:
         object.__setattr__(
             self, "with_vector", None if has.all() else np.flatnonzero(has).astype(np.int32)
         )
+        # as indexing wants it, once and not for every request
+        object.__setattr__(self, "_row", self.content_ix[has].astype(np.intp))
         sizes = block_sizes(self.content, self.blocks) if self.blocks else None
         object.__setattr__(self, "_sizes", sizes)
         sharing = None if self.near is None else _items_of(self.content_ix, len(self.content))
@@ -184,9 +187,11 @@ class FittedContent:
                 return nothing
             near = 1.0 / (1.0 + _distances(profile, self.content))  # [h, c]
             by_content = ((weight / weight.sum()) @ near).astype(np.float32)
-        if self.with_vector is None:
-            return None, by_content[self.content_ix]
-        return self.with_vector, by_content[self.content_ix[self.with_vector]]
+        return self.with_vector, self.of_items(by_content)
+
+    def of_items(self, by_content: Float) -> Float:
+        """Return what is said of each vector [c] of the items that have one, in their order."""
+        return by_content[self._row]
 
     def retrieve(self, queries: Queries, k: int, *, allowed: Bool | None = None) -> Candidates:
         """Return the most similar allowed items."""

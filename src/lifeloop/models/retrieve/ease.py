@@ -198,20 +198,18 @@ class FittedEase:
             (folded.weight[inside].astype(np.float32), place[inside], indptr),
             shape=(len(queries), len(self.covered)),
         )
+        any_inside = np.diff(indptr) > 0
+        if len(queries) < MANY:
+            return x @ self.weights, any_inside
         told = np.empty(x.shape, dtype=np.float32)
-        halves = [(0, len(queries))]
-        if len(queries) >= MANY:
-            halves = [(0, len(queries) // 2), (len(queries) // 2, len(queries))]
+        halves = [(0, len(queries) // 2), (len(queries) // 2, len(queries))]
 
         def answer(rows: tuple[int, int]) -> None:
             told[rows[0] : rows[1]] = x[rows[0] : rows[1]] @ self.weights
 
-        if len(halves) == 1:
-            answer(halves[0])
-        else:
-            with ThreadPoolExecutor(len(halves)) as pool:
-                list(pool.map(answer, halves))
-        return told, np.diff(indptr) > 0
+        with ThreadPoolExecutor(len(halves)) as pool:
+            list(pool.map(answer, halves))
+        return told, any_inside
 
     def _folded(self, queries: Queries) -> Folded:
         return fold(
