@@ -22,7 +22,7 @@ from lifeloop.contracts import (
 )
 from lifeloop.errors import UnknownId
 from lifeloop.events.records import Item
-from lifeloop.explain import Facts, Past, explain
+from lifeloop.explain import Facts, Past, explained
 from lifeloop.model import Catalogue, Model
 from lifeloop.models import RankedScored, Scored, queries
 from lifeloop.models.retrieve.popularity import FittedPopularity
@@ -120,7 +120,7 @@ def decision_of(
             "diversity": state.diversity,
             "scale": state.scale,
         },
-        candidate_ids=tuple(ids[i] for i in chosen.item_ix[:kept].tolist()),
+        candidate_ids=tuple(map(ids.__getitem__, chosen.item_ix[:kept].tolist())),
         candidate_scores=tuple(chosen.score[:kept].tolist()),
         slate_ids=tuple(ids[i] for i in chosen.slate_ix.tolist()),
         propensities=tuple(chosen.slate.propensity.tolist()),
@@ -159,9 +159,14 @@ def recommendations_of(
     for place, j in enumerate(chosen.slate.picked):
         ix = int(chosen.item_ix[j])
         item_id = model.catalogue.item_ids[ix]
-        amounts = dict(zip(names, chosen.traces[:, place], strict=True))
-        facts = _facts(model, ix, asked.text)
-        told = explain(amounts, past, facts=facts, language=scenario.locale.language, own=item_id)
+        told = explained(
+            names,
+            chosen.traces[:, place],
+            past,
+            facts=_facts(model, ix, asked.text),
+            language=scenario.locale.language,
+            own=item_id,
+        )
         source = sources[place]
         if told.kind == "history":  # then the part that made the most of the history
             source = names[by_history[place]]

@@ -4,6 +4,7 @@ import zoneinfo
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from functools import lru_cache
 
 from lifeloop.config import Scenario
 
@@ -45,6 +46,7 @@ def moment(last_us: int | None, scenario: Scenario, *, now_us: int) -> Moment:
     return Moment(end_us, "end of the data: no event is newer")
 
 
+@lru_cache(maxsize=64)
 def end_of_local_day(t_us: int, zone: str) -> int:
     """Return the first instant of the next local calendar day, in microseconds UTC."""
     tz = zoneinfo.ZoneInfo(zone)

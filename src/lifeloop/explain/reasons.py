@@ -95,7 +95,7 @@ class Explained:
 
 def explain(
     amounts: Mapping[str, Double],
-    happened: "Sequence[Happened] | Past",
+    happened: Sequence[Happened] | Past,
     *,
     facts: Facts = Facts(),
     language: Language = "en",
@@ -126,6 +126,20 @@ def explain(
     for p, row in enumerate(amounts.values()):
         table[p] = row
     names = list(amounts) or [""]
+    return explained(names, table, past, facts=facts, language=language, shares=shares, own=own)
+
+
+def explained(
+    names: Sequence[str],
+    table: Double,
+    past: Past,
+    *,
+    facts: Facts,
+    language: Language,
+    shares: bool = False,
+    own: str | None = None,
+) -> Explained:
+    """Return the same of amounts that lie in one table [P, n+1], a row for each part's name."""
     score = float(table.sum())
     per_event = table[:, :-1].sum(axis=0)  # [n]
     kinds = _kinds(names, table)
@@ -192,11 +206,15 @@ def _strongest_items(per_event: NDArray[np.float64], past: "Past") -> list[tuple
         return []
     total = np.bincount(past.item, weights=per_event, minlength=len(past.items))
     found = []
-    for code in np.argsort(-total, kind="stable")[:NAMED].tolist():
-        if total[code] > 0:
-            (own,) = (past.item == code).nonzero()
-            strongest = int(own[per_event[own].argmax()])
-            found.append((past.items[code], float(total[code]), strongest))
+    for _ in range(min(NAMED, len(total))):
+        code = int(total.argmax())
+        amount = float(total[code])
+        if amount <= 0:
+            break
+        (own,) = (past.item == code).nonzero()
+        strongest = int(own[per_event[own].argmax()])
+        found.append((past.items[code], amount, strongest))
+        total[code] = 0.0
     return found
 
 

@@ -125,9 +125,9 @@ def _scaled(scores: Double, scale: float) -> Double:
 
 
 def _drawn(a: Double, temperature: float, rng: np.random.Generator) -> tuple[int, float]:
-    p = _softmax(a, temperature)
     if temperature == 0:
-        return int(p.argmax()), 1.0
+        return int(a.argmax()), 1.0
+    p = _softmax(a, temperature)
     edges = np.cumsum(p)
     # side="right" steps over candidates of probability 0; the last real one closes the range
     j = int(np.searchsorted(edges, rng.random() * edges[-1], side="right"))

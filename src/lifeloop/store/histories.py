@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from lifeloop.contracts import UNTIMED, History
+from lifeloop.contracts import UNTIMED, Double, History
 from lifeloop.errors import InputError
 from lifeloop.events.records import ANONYMOUS_PREFIX
 from lifeloop.store.backend import LAST, Backend, Fetch, bound
@@ -129,17 +129,26 @@ def as_history(user_id: str, newest_first: list[Row], *, known: bool) -> History
     """Return the history of these rows, oldest first."""
     columns = list(zip(*reversed(newest_first), strict=True)) or [()] * len(COLUMNS)
     kinds, item_ids, times, values, quantities, ratings, orders, texts, bots, seqs = columns
+    if None in times:
+        times = tuple(UNTIMED if t is None else t for t in times)
     return History(
         user_id=user_id,
         known=known,
         type=kinds,
         item_id=item_ids,
-        t_us=np.array([UNTIMED if t is None else t for t in times], dtype=np.int64),
-        value=np.array(values, dtype=np.float64),
-        quantity=np.array(quantities, dtype=np.float64),
-        rating=np.array(ratings, dtype=np.float64),
+        t_us=np.array(times, dtype=np.int64),
+        value=_numbers(values),
+        quantity=_numbers(quantities),
+        rating=_numbers(ratings),
         order_id=orders,
         text=texts,
-        is_bot=np.array([bool(b) for b in bots], dtype=np.bool_),
+        is_bot=np.array(bots, dtype=np.bool_),
         seq=np.array(seqs, dtype=np.int64),
     )
+
+
+def _numbers(values: Sequence[float | None]) -> Double:
+    """Return a column of numbers, NaN for None; most columns hold none at all, or nothing else."""
+    if values.count(None) == len(values):
+        return np.full(len(values), np.nan)
+    return np.array(values, dtype=np.float64)
