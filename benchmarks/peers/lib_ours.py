@@ -16,8 +16,8 @@ from lifeloop.models.rank.ranked import Ranked
 from lifeloop.models.registry import NAMES, build
 from lifeloop.store.checkpoints import FileCheckpoints
 
-ROUNDS, HOUR_ROUNDS = 6, 30
-"""Of a transformer that is a part of a blend, for five minutes and for an hour of two cores."""
+ALONE_ROUNDS, ROUNDS, HOUR_ROUNDS = 16, 6, 30
+"""Of a transformer alone, and as a part of a blend, for five minutes of two cores; for an hour."""
 RATE = 2e-3
 """Twice the default, chosen on validation inside ml-1m; on tiny data it learns by heart."""
 
@@ -104,6 +104,8 @@ def _at(asked, moment):
 
 
 MODELS = {name: (None, fitter(name)) for name in NAMES}
+alone = {"rounds": ALONE_ROUNDS, "patience": ALONE_ROUNDS, "seconds": None}
+MODELS["sasrec_rounds"] = (None, fitter("sasrec", change=alone))
 MODELS["sasrec_at_request"] = (None, fitter("sasrec", change={"at_request": True}))
 for blended in ("lifeloop", "ranked"):
     for ending, rounds in (("networks", ROUNDS), ("networks_hour", HOUR_ROUNDS)):
