@@ -245,6 +245,23 @@ def test_a_table_that_counts_nobody_is_refused_in_words(source: Source) -> None:
         chart(bare)
 
 
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_a_picture_does_not_grow_with_the_number_of_people_it_leaves_out(
+    source: Source, lang: str
+) -> None:
+    table = table_of(source, "churn_risk", lang=lang)
+    ids = [f"{'long ' * 50}{n}" for n in range(table.rows.height)]
+    rows = table.rows.with_columns(
+        user_id=pl.Series(ids),
+        value_at_risk=pl.when(pl.int_range(pl.len()) < 20).then("value_at_risk"),
+    )
+    spec = chart(replace(table, rows=rows), lang=lang)
+    assert f"{table.rows.height - 26}" in spec["title"]["subtitle"]  # how many are not named
+    assert len(spec["title"]["subtitle"]) < 400
+    few = chart(replace(table, rows=rows.head(22)), lang=lang)["title"]["subtitle"]
+    assert few.count("…") == 2
+
+
 def test_labels_of_time_are_no_numbers_that_a_page_would_misread(source: Source) -> None:
     for name in ("traffic", "growth_accounting", "stage_counts"):
         text = json.dumps(chart(table_of(source, name, grain="week")))

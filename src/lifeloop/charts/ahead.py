@@ -24,6 +24,12 @@ Shape = Literal["linear", "step-after"]
 TOP = 12
 """Rows of a ranking that are drawn."""
 
+NAMED = 6
+"""Rows without a number that are named below the title; of more, how many there are."""
+
+LONGEST = 24
+"""Characters of such a name: an id may have hundreds."""
+
 
 def steps(
     table: Table, said: Words, *, across: str, value: str, share: bool, shape: Shape
@@ -133,8 +139,7 @@ def ranked(
     rows, segments, more = _series(table, said)
     bare = rows.filter(pl.col(value).is_null())
     if bare.height and name:
-        named = [said.value(v) for v in bare[name[0]].unique(maintain_order=True).to_list()]
-        more = [said.note("numberless", names=", ".join(named)), *more]
+        more = [_numberless(bare[name[0]].unique(maintain_order=True).to_list(), said), *more]
     rows = rows.filter(pl.col(value).is_not_null())
     split = bool(_split(table))
     apart = split and name and rows.select(name).n_unique() <= TOP  # a colour per segment
@@ -247,3 +252,11 @@ def _colour(names: list[str]) -> alt.Color:
         scale=alt.Scale(domain=names, range=colours(names)),
         legend=None if len(names) == 1 else alt.Legend(title=None, symbolOpacity=1),
     )
+
+
+def _numberless(rows: list[Any], said: Words) -> str:
+    told = [said.value(row) for row in rows[:NAMED]]
+    names = ", ".join(name if len(name) <= LONGEST else f"{name[:LONGEST]}…" for name in told)
+    if len(rows) <= NAMED:
+        return said.note("numberless", names=names)
+    return said.note("numberless_many", names=names, n=len(rows) - NAMED)

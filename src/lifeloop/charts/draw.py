@@ -34,12 +34,11 @@ def chart(table: Table, *, lang: str = "en") -> dict[str, Any]:
         A table without rows (the message says why), of users behind cells, or without a picture.
     """
     if table.rows.is_empty():
-        raise InputError(
-            f"there is nothing to draw for {table.name!r}", got=table.reason or "no rows"
-        )
+        why = table.reason or "it has no rows"
+        raise InputError(f"there is nothing to draw for {table.name!r}: {why}")
     if nobody(table):
         why = "; ".join(table.notes) or "every row counts 0 users"
-        raise InputError(f"there is nobody to draw for {table.name!r}", got=why)
+        raise InputError(f"there is nobody to draw for {table.name!r}: {why}")
     draw = _pictures().get(table.name)
     if draw is None or table.facts.get("members"):
         raise InputError(

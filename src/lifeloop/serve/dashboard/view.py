@@ -1,8 +1,9 @@
 """One page asked for: who reads, in which language, and how its answer is made.
 
-``Pages.get`` and ``Pages.post`` register a function ``View -> Response``. It runs on a thread of
-the desk; a page that takes longer than ``WAIT_S`` answers with a word that the log is being read,
-and loads itself again.
+``Pages.get``, ``Pages.file`` and ``Pages.post`` register a function ``View -> Response``. It runs
+on a thread of the desk; a page that takes longer than ``WAIT_S`` answers with a word that the log
+is being read, and loads itself again. A file is itself or a problem, never a page: nobody is to
+find one in what they saved.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,6 +32,8 @@ from lifeloop.serve.route import service_of
 from lifeloop.serve.service import Service
 
 WAIT_S = 4.0
+FILE_WAIT_S = 25.0
+"""A file does not ask again by itself, so it is waited for longer."""
 
 Build = Callable[["View"], Response]
 Form = Annotated[dict[str, str], Depends(signin.form)]
@@ -151,10 +154,29 @@ class Pages:
         def register(build: Build) -> Build:
             async def answer(request: Request) -> Response:
                 view = _view(request, {})
-                asked = request.url.path, request.url.query, view.lang, view.session.csrf
-                key = (build.__module__, build.__name__, *asked, theme_of(request))
-                made = await view.desk.work(key, partial(_built, build, view), wait_s=WAIT_S)
+                made = await _worked(view, build, partial(_built, build, view), wait_s=WAIT_S)
                 return made if made is not None else view.show("waiting.html", status=200)
+
+            self.router.add_api_route(path, answer, methods=["GET"])
+            return build
+
+        return register
+
+    def file(self, path: str) -> Callable[[Build], Build]:
+        """Register what is fetched or saved; what is refused is problem+json."""
+
+        def register(build: Build) -> Build:
+            async def answer(request: Request) -> Response:
+                view = _view(request, {})
+                made = await _worked(view, build, partial(build, view), wait_s=FILE_WAIT_S)
+                if made is None:
+                    raise Problem(
+                        503,
+                        "the log is still being read",
+                        hint="ask again as soon as Retry-After says",
+                        headers={"retry-after": str(view.service.settings.retry_after_s)},
+                    )
+                return made
 
             self.router.add_api_route(path, answer, methods=["GET"])
             return build
@@ -181,6 +203,15 @@ def _view(request: Request, form: Mapping[str, str]) -> View:
     service = service_of(request)
     lang = language_of(request, default=service.loop.scenario.locale.language)
     return View(request, service, request.app.state.desk, lang, form)
+
+
+async def _worked(
+    view: View, build: Build, make: Callable[[], Response], *, wait_s: float
+) -> Response | None:
+    request = view.request
+    asked = request.url.path, request.url.query, view.lang, view.session.csrf
+    key = (build.__module__, build.__name__, *asked, theme_of(request))
+    return await view.desk.work(key, make, wait_s=wait_s)
 
 
 def _built(build: Build, view: View) -> Response:

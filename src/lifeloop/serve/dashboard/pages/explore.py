@@ -88,7 +88,7 @@ def members(view: View) -> Response:
     )
 
 
-@pages.get("/dashboard/csv/{name}")
+@pages.file("/dashboard/csv/{name}")
 def as_csv(view: View) -> Response:
     """Return the rows of a table, or with ``members=1`` the people behind it, as a file."""
     name = _name(view)
@@ -97,7 +97,7 @@ def as_csv(view: View) -> Response:
     return file(table, f"{name}-members.csv" if wanted else f"{name}.csv")
 
 
-@pages.get("/dashboard/png/{name}")
+@pages.file("/dashboard/png/{name}")
 def as_png(view: View) -> Response:
     """Return the picture of a table as a file, drawn on the server."""
     from lifeloop.charts import chart, png
@@ -107,7 +107,7 @@ def as_png(view: View) -> Response:
     return Response(image, media_type="image/png", headers=_named(f"{name}.png"))
 
 
-@pages.get("/dashboard/spec/{name}")
+@pages.file("/dashboard/spec/{name}")
 def as_spec(view: View) -> Response:
     """Return the picture of a table as the browser draws it."""
     from lifeloop.charts import chart

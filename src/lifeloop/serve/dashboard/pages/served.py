@@ -46,7 +46,7 @@ def recommendations(view: View) -> Response:
     )
 
 
-@pages.get("/dashboard/recommendations/csv/{name}")
+@pages.file("/dashboard/recommendations/csv/{name}")
 def as_csv(view: View) -> Response:
     """Return one of the tables as a file."""
     name = view.part("name")

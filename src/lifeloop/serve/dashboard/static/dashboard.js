@@ -44,11 +44,20 @@
     if (part.spec) fit(part.spec, from, to);
   };
 
+  // While the log is being read the service says so, and when to ask again.
+  const patient = async (address) => {
+    for (let asked = 1; ; asked += 1) {
+      const answer = await fetch(address);
+      if (answer.status !== 503 || asked === 5) return answer;
+      await new Promise((on) => setTimeout(on, 1000 * Number(answer.headers.get("retry-after") || 2)));
+    }
+  };
+
   const draw = async (box) => {
     try {
       const joint = box.dataset.spec.includes("?") ? "&" : "?";
       const [embed, answer] = await Promise.all([
-        vega(), fetch(`${box.dataset.spec}${joint}theme=${dark() ? "dark" : "light"}`),
+        vega(), patient(`${box.dataset.spec}${joint}theme=${dark() ? "dark" : "light"}`),
       ]);
       if (!answer.ok) throw new Error(String(answer.status));
       const spec = await answer.json();
