@@ -4,6 +4,7 @@ import gc
 import multiprocessing
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -11,13 +12,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 import msgspec
 from fastapi import FastAPI
 from granian.constants import Interfaces
 from granian.http import HTTP1Settings
 from granian.server import Server
 
-from lifeloop.errors import SchemaTooNew, StoreError
+from lifeloop.errors import LifeloopError, NoModel, SchemaTooNew, StoreError
 from lifeloop.loop import Lifeloop
 from lifeloop.serve import keys, logs, signin
 from lifeloop.serve.app import create_app
@@ -35,6 +37,9 @@ LIBRARIES = {
 """What workers tell their libraries, unless it is told already: there is a worker per core, so
 that threads of BLAS would wait for each other; and many arenas of the allocator only hold on to
 memory. A training is not told so (``jobs``)."""
+SWITCH_S = 0.001
+"""How long a thread may keep the interpreter while another waits for it. At Python's own 5 ms each
+request in flight waits twice that long, to be read and to be answered, while slates are made."""
 _DRAIN_S = 30
 _STORE_S, _AGAIN_S = 600.0, 1.0
 
@@ -92,6 +97,7 @@ def make_app() -> FastAPI:
     """Return the application of one worker, which opens and closes the project itself."""
     told = msgspec.json.decode(os.environ[VARIABLE])
     logs.start(level=told["log_level"])
+    sys.setswitchinterval(SWITCH_S)
     loop = _opened(told["where"])
     settings = ServeSettings(**told["settings"])
     app = create_app(loop, settings=settings, where=told["where"], spans=tracing())
@@ -100,6 +106,7 @@ def make_app() -> FastAPI:
     @asynccontextmanager
     async def lifespan(served: FastAPI) -> AsyncIterator[None]:
         async with inner(served):
+            await anyio.to_thread.run_sync(_open_model, loop)
             gc.collect()
             gc.freeze()  # what was loaded stays: do not look through it again and again
             yield
@@ -122,6 +129,16 @@ def _opened(where: str) -> Lifeloop:
                 raise
             logs.failure(error)
             time.sleep(_AGAIN_S)
+
+
+def _open_model(loop: Lifeloop) -> None:
+    """Open the active bundle now, and not while the first request waits for its answer."""
+    try:
+        loop.live.current(loop.store, loop.store.head())
+    except NoModel:
+        pass
+    except LifeloopError as error:  # requests say what follows from that
+        logs.failure(error)
 
 
 def first_account(loop: Lifeloop, *, at_us: int) -> tuple[str, str] | None:

@@ -1,9 +1,11 @@
 """How routes are written: roles, ids in paths, JSON bodies within limits."""
 
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any
+from functools import partial, wraps
+from typing import Annotated, Any, ParamSpec, cast
 from urllib.parse import unquote
 
+import anyio.to_thread
 from fastapi import Depends, Path, Request
 from fastapi.routing import APIRoute
 from starlette.convertors import Convertor, register_url_convertor
@@ -56,6 +58,22 @@ def allow(request: Request, role: Role) -> None:
             error="forbidden",
             allowed=role,
         )
+
+
+P = ParamSpec("P")
+
+
+def in_turn(work: Callable[P, Response]) -> Callable[P, Coroutine[Any, Any, Response]]:
+    """Let a route that makes slates work in its turn: first come, first served, few at once."""
+
+    @wraps(work)
+    async def turn(*given: P.args, **named: P.kwargs) -> Response:
+        service = cast(Service, named["service"])
+        return await anyio.to_thread.run_sync(
+            partial(work, *given, **named), limiter=service.slates
+        )
+
+    return turn
 
 
 class JsonRoute(APIRoute):

@@ -44,6 +44,10 @@ class Service:
         self.spool = Spool(loop.home / "spool")
         self.jobs = Jobs(loop, where=where, heartbeat_s=settings.train_heartbeat_s)
         self.breaker = Breaker(settings.breaker_s)
+        # Threads of one process share one interpreter: many slates at once would all be late, and
+        # none of them first. So they come in turn; the second one works while the first waits for
+        # the store.
+        self.slates = anyio.CapacityLimiter(settings.slates)
         # so that batches that wait for their turn to write do not keep slates waiting
         self.writers = anyio.CapacityLimiter(settings.writers)
         self._ladder = Ladder(loop, log=self.log, breaker=self.breaker, kept=settings.cached_slates)

@@ -12,7 +12,7 @@ from lifeloop.request import MAX_K
 from lifeloop.serve import body, cursors, sessions
 from lifeloop.serve.ladder import Asked
 from lifeloop.serve.problems import Problem
-from lifeloop.serve.route import Id, JsonRoute, Open, needs
+from lifeloop.serve.route import Id, JsonRoute, Open, in_turn, needs
 from lifeloop.serve.service import Service
 from lifeloop.wishes import Wishes, checked
 
@@ -60,6 +60,7 @@ class Candidates(Situation):
 
 
 @router.get("/users/{user_id:id}/recommendations", dependencies=[needs("read")])
+@in_turn
 def recommendations(
     service: Open,
     user_id: Id,
@@ -88,12 +89,14 @@ def recommendations(
 
 
 @router.post("/recommendations", dependencies=[needs("read")])
+@in_turn
 def recommend(service: Open, situation: Situation) -> Response:
     """Recommend items to a user, to a visitor, or to a session that the body describes."""
     return _page(service, _asked(service, situation), cursor=situation.cursor, why=situation.why)
 
 
 @router.post("/rerank", dependencies=[needs("read")])
+@in_turn
 def rerank(service: Open, situation: Candidates) -> Response:
     """Put the caller's candidates into an order; what may not be shown is left out and counted.
 
@@ -109,6 +112,7 @@ def rerank(service: Open, situation: Candidates) -> Response:
 
 
 @router.get("/items/{item_id:id}/similar", dependencies=[needs("read")])
+@in_turn
 def similar(service: Open, item_id: Id, k: K = 10) -> Response:
     """Return items like this one that may be shown now."""
     return service.json({"item_id": item_id, "items": service.similar(item_id, k)})
