@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -134,15 +134,23 @@ class Service:
     def erase(self, user_id: str) -> ErasureReport:
         """Erase a person from the store and from what this process remembers."""
         report = self.loop.erase(user_id)
-        self.obey()
+        self.follow()
         return report
 
-    def obey(self) -> None:
-        """Forget who was erased, by whichever process, if the store can be asked."""
+    def follow(self) -> None:
+        """Learn what any process has changed, if the store can be asked.
+
+        Whoever was erased is forgotten, and what items have become is known before the next
+        slate asks: that slate may find the store down, and must not show what was taken away.
+        """
         if self.breaker.open:
             return
+        live, store = self.loop.live, self.loop.store
         try:
-            self.loop.live.removals.obey(self.loop.store.head().removal)
+            head = store.head()
+            live.removals.obey(head.removal)
+            if live.last is not None and head.bundle is not None:
+                live.current(store, head)
         except StoreError:
             self.breaker.trip()
 
@@ -172,8 +180,8 @@ class Service:
         return kept
 
     def replay(self) -> None:
-        """Hand what waits in the spool to the store, if it answers again; obey removals."""
-        self.obey()
+        """Hand what waits in the spool to the store, if it answers again; follow what changed."""
+        self.follow()
         if self.breaker.open:
             return
         try:
@@ -204,16 +212,18 @@ class Service:
 
     def similar(self, item_id: str, k: int) -> list[dict[str, Any]]:
         """Return items like this one that may be shown now."""
-        current = self.loop.live.current(self.loop.store, self.loop.store.head())
-        rows = self.loop.similar(item_id, k)
-        return [
-            msgspec.to_builtins(row) for row in rows if row.item_id in current.model.catalogue.ix
-        ]
+        return [msgspec.to_builtins(row) for row in self.loop.similar(item_id, k)]
 
-    def known(self, item_ids: Collection[str]) -> set[str]:
-        """Return which of these items the model that answered last knows."""
-        last = self.loop.live.last
-        return set() if last is None else {i for i in item_ids if i in last.model.catalogue.ix}
+    def ranked(self, asked: Asked) -> tuple[Recommendations, list[str]]:
+        """Return a slate of a caller's candidates, and those that its model does not know."""
+        before = self.loop.live.last
+        given = self.recommend(asked)
+        for held in (self.loop.live.last, before):  # another may have come meanwhile
+            if held is not None and held.model.bundle == given.bundle:
+                ix = held.model.catalogue.ix
+                return given, [i for i in asked.wishes.only or () if i not in ix]
+        shown = {row.item_id for row in given.items}
+        return given, [i for i in asked.wishes.only or () if i not in shown]
 
     def shown(self, request_ids: Sequence[str], user_id: str) -> frozenset[str]:
         """Return the items of earlier pages.

@@ -103,10 +103,8 @@ def rerank(service: Open, situation: Candidates) -> Response:
     Candidates that the model does not know come last, in the order given, without a score.
     """
     asked = _asked(service, situation, only=tuple(dict.fromkeys(situation.candidates)))
-    answered = service.recommend(asked)
+    answered, unknown = service.ranked(asked)
     told = service.told(answered, why=situation.why)
-    known = service.known(asked.wishes.only or ())
-    unknown = [i for i in asked.wishes.only or () if i not in known]
     told["unknown"] = unknown[: max(0, asked.k - len(answered))]
     return service.json(told)
 

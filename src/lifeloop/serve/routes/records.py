@@ -63,6 +63,8 @@ def _change(
         zone=service.loop.scenario.locale.zone,
         at_us=service.now_us(),
     )
+    if kind is ITEMS:
+        service.follow()
     headers = {"etag": records.etag(record)}
     return service.json(records.plain(record), status=201 if new else 200, headers=headers)
 
@@ -79,6 +81,8 @@ def _many(service: Service, kind: Kind, rows: list[dict[str, Any]], *, merge: bo
         zone=service.loop.scenario.locale.zone,
         at_us=service.now_us(),
     )
+    if kind is ITEMS:
+        service.follow()
     told = report.to_dict()
     told["results"] = [
         {kind.key: name, "status": outcome}
@@ -162,6 +166,7 @@ def delete_item(service: Open, item_id: Id, if_match: Match = None) -> Response:
     """Remove one item: it is shown to nobody from now on; events that name it stay."""
     at_us = service.now_us()
     records.remove_item(service.loop.store, item_id, if_match=if_match, at_us=at_us)
+    service.follow()
     return Response(status_code=204)
 
 
@@ -184,7 +189,9 @@ def remove_items(service: Open, ids: Ids) -> Response:
         allowed = f"{service.settings.max_batch:,} ids"
         raise Problem(413, "too many ids in one request", hint="send several", allowed=allowed)
     at_us = service.now_us()
-    return service.json(records.remove_items(service.loop.store, ids, at_us=at_us))
+    told = records.remove_items(service.loop.store, ids, at_us=at_us)
+    service.follow()
+    return service.json(told)
 
 
 @router.get("/users/{user_id:id}/export", tags=["users"], dependencies=[needs("admin")])
