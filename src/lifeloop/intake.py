@@ -239,7 +239,7 @@ def record_many(
             refused[at] = QuarantinedRow("event", reason_of(error), row, source="record", line=at)
             notes[str(error)] = None
             continue
-        parsed.append(event if event.occurred_us is not None else _at(event, received_us))
+        parsed.append(event)
     report = IngestReport()
     if refused:
         store.quarantine(list(refused.values()), received_us=received_us)
@@ -253,7 +253,10 @@ def record_many(
             notes=tuple(notes)[:LINES_SHOWN],
         )
     if parsed:
-        frame = event_times(frame_of(parsed, EVENT_SCHEMA), received_us=received_us)
+        frame = frame_of(parsed, EVENT_SCHEMA)
+        # a live event happens when it arrives, where it does not say
+        frame = frame.with_columns(pl.col("occurred_us").fill_null(received_us))
+        frame = event_times(frame, received_us=received_us)
         report += _append(store, frame, received_us=received_us, key=key)
     told = iter(report.outcomes)
     outcomes = (refused[at].reason if at in refused else next(told) for at in range(len(events)))

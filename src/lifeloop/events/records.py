@@ -172,12 +172,18 @@ class QuarantinedRow:
 def frame_of(rows: Sequence[Event | Item | User], schema: Mapping[str, Any]) -> pl.DataFrame:
     """Return records of one kind as a frame with exactly the columns of ``schema``."""
     columns: dict[str, list[Any]] = {name: [] for name in schema}
-    for row in rows:
-        for spec in fields(row):
-            value = getattr(row, spec.name)
-            if isinstance(value, Mapping):
-                value = json.dumps(value, ensure_ascii=False, sort_keys=True) if value else None
-            elif isinstance(value, tuple):
-                value = list(value)
-            columns[spec.name].append(value)
+    for spec in fields(rows[0]) if rows else ():
+        values = [getattr(row, spec.name) for row in rows]
+        # most columns are plain, and looking at each of their values would cost more than all else
+        plain = _PLAIN.issuperset(map(type, values))
+        columns[spec.name] = values if plain else [_cell(value) for value in values]
     return pl.DataFrame(columns, schema=dict(schema))
+
+
+_PLAIN = frozenset({type(None), str, int, float, bool})
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return json.dumps(value, ensure_ascii=False, sort_keys=True) if value else None
+    return list(value) if isinstance(value, tuple) else value

@@ -69,6 +69,9 @@ def behaves_as_bot(
         ``visitor``, ``t_us``, ``order_id``, ``is_line``.
     """
     timed = lines.filter(pl.col("t_us").is_not_null() & pl.col("visitor").is_not_null())
+    # Every rule takes so many actions; most people have fewer, and are not sorted for nothing.
+    least = min(per_minute + 1, hours_per_day, regular_gaps + 1)
+    timed = timed.filter(pl.len().over("visitor") >= least)
     orders = timed.filter(pl.col("is_line")).unique(["visitor", "order_id", "t_us"])
     actions = pl.concat(
         [f.select("visitor", "t_us") for f in (orders, timed.filter(~pl.col("is_line")))]
