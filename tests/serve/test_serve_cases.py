@@ -164,6 +164,28 @@ def test_what_was_taken_away_is_not_shown_either_when_the_store_fails_at_once(
             assert gone not in ids(answer)
 
 
+@pytest.mark.parametrize("how", ["put", "patch", "put many", "patch many"])
+def test_whoever_refuses_personal_slates_gets_none_that_was_kept_when_the_store_fails_at_once(
+    served_shop: Lifeloop, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    _, text = keys.create(served_shop.store.kept, name="", roles=("admin",), at_us=1)
+    app = create_app(served_shop)
+    no = {"consent": {"personalisation": False}}
+    with TestClient(app, headers={"authorization": f"Bearer {text}"}) as client:
+        client.put("/v1/users/u0", json={})
+        for who in ("u0", "u1"):
+            assert by_path(client, who, k=4).json()["level"] == "full"
+        method, _, many = how.partition(" ")
+        if many:
+            answer = client.request(method, "/v1/users", json=[{"user_id": "u0", **no}])
+        else:
+            answer = client.request(method, "/v1/users/u0", json=no)
+        assert answer.status_code == 200, answer.text
+        monkeypatch.setattr(ladder.Breaker, "open", True)
+        assert by_path(client, "u0", k=4).json()["level"] == "popularity"
+        assert by_path(client, "u1", k=4).json()["level"] == "cached"
+
+
 # ---------------------------------------------------------------- S3
 
 

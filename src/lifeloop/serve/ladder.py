@@ -6,7 +6,7 @@ A slate from below the first rung was not drawn by the policy: it has no propens
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -160,10 +160,13 @@ class Ladder:
         given = {"t_us": self._loop.clock(), "seq": 0, "seed": self._loop.scenario.models.seed}
         return request.Request.of(asked.user_id, asked.context, **given)
 
-    def forget(self) -> None:
-        """Drop the last slates of everybody."""
+    def forget(self, user_ids: Collection[str] | None = None) -> None:
+        """Drop the last slates of these people, or of everybody."""
         with self._lock:
-            self._last.clear()
+            if user_ids is None:
+                self._last.clear()
+            for user_id in user_ids or ():
+                self._last.pop(user_id, None)
 
     def _lately(self, user_id: str) -> Recommendations | None:
         at, given = self._last.get(user_id, (0.0, None))

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from lifeloop.serve.ladder import Asked, Breaker, Ladder
 from lifeloop.serve.metrics import Metrics
 from lifeloop.serve.problems import Problem
 from lifeloop.serve.rates import Buckets
+from lifeloop.serve.records import USERS, Kind
 from lifeloop.serve.settings import ServeSettings
 from lifeloop.serve.spool import Spool
 
@@ -153,6 +154,13 @@ class Service:
                 live.current(store, head)
         except StoreError:
             self.breaker.trip()
+
+    def changed(self, kind: Kind, ids: Collection[str]) -> None:
+        """Take note of records that were changed here, before that is answered."""
+        if kind is USERS:  # they may refuse slates made of their history, also those that are kept
+            self._ladder.forget(ids)
+        else:
+            self.follow()
 
     def _forget(self) -> None:
         """Drop what is remembered of people: whom of them the store does not say by name."""

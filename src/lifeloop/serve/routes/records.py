@@ -63,8 +63,7 @@ def _change(
         zone=service.loop.scenario.locale.zone,
         at_us=service.now_us(),
     )
-    if kind is ITEMS:
-        service.follow()
+    service.changed(kind, [record_id])
     headers = {"etag": records.etag(record)}
     return service.json(records.plain(record), status=201 if new else 200, headers=headers)
 
@@ -73,16 +72,16 @@ def _many(service: Service, kind: Kind, rows: list[dict[str, Any]], *, merge: bo
     if len(rows) > service.settings.max_batch:
         allowed = f"{service.settings.max_batch:,} rows"
         raise Problem(413, "too many rows in one request", hint="send several", allowed=allowed)
+    stored = [_hashed(service, kind, row) for row in rows]
     report = records.put_many(
         service.loop.store,
         kind,
-        [_hashed(service, kind, row) for row in rows],
+        stored,
         merge=merge,
         zone=service.loop.scenario.locale.zone,
         at_us=service.now_us(),
     )
-    if kind is ITEMS:
-        service.follow()
+    service.changed(kind, [i for i in _ids(kind, stored) if i is not None])
     told = report.to_dict()
     told["results"] = [
         {kind.key: name, "status": outcome}
@@ -166,7 +165,7 @@ def delete_item(service: Open, item_id: Id, if_match: Match = None) -> Response:
     """Remove one item: it is shown to nobody from now on; events that name it stay."""
     at_us = service.now_us()
     records.remove_item(service.loop.store, item_id, if_match=if_match, at_us=at_us)
-    service.follow()
+    service.changed(ITEMS, [item_id])
     return Response(status_code=204)
 
 
@@ -190,7 +189,7 @@ def remove_items(service: Open, ids: Ids) -> Response:
         raise Problem(413, "too many ids in one request", hint="send several", allowed=allowed)
     at_us = service.now_us()
     told = records.remove_items(service.loop.store, ids, at_us=at_us)
-    service.follow()
+    service.changed(ITEMS, ids)
     return service.json(told)
 
 
