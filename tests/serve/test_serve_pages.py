@@ -348,6 +348,25 @@ def test_a_picture_is_taken_away(tab: Tab) -> None:
     assert Path(taken.value.path()).read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_picture_of_the_page_waits_while_the_log_is_read(tab: Tab) -> None:
+    asked: list[str] = []
+
+    def reading_at_first(route: Any) -> None:
+        asked.append(route.request.url)
+        if len(asked) == 1:
+            route.fulfill(status=503, headers={"retry-after": "1"}, body="{}")
+        else:
+            route.continue_()
+
+    tab.page.route("**/dashboard/spec/**", reading_at_first)
+    tab.open("/dashboard/tables/growth_accounting")
+    tab.page.wait_for_selector(".chart[data-drawn='1'] svg", timeout=20_000)
+    assert len(asked) == 2
+    (told,) = tab.faults  # the browser's own word for it
+    assert "503" in told
+    tab.faults.clear()
+
+
 def test_what_if_changes_the_slate_and_nothing_else(town: Town, tab: Tab) -> None:
     with Lifeloop.open(town.folder) as loop:
         before = loop.store.counts()
