@@ -1,6 +1,7 @@
 """The shop of ``benchmarks.serve``: made once, kept in .bench/ and in a schema of its own."""
 
 import os
+import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -38,6 +39,10 @@ def prepare(n_items: int, n_users: int, pipeline: str) -> Path:
     """
     folder = FOLDER / f"serve-{n_items}-{n_users}"
     schema = f"lifeloop_bench_{n_items}_{n_users}"
+    if not (folder / "filled").exists():  # half of a shop, or that of another checkout
+        shutil.rmtree(folder, ignore_errors=True)
+        with psycopg.connect(SERVER, autocommit=True) as con:
+            con.execute(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE'.encode())
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "lifeloop.toml").write_text(
         'name = "bench"\nextends = "ecommerce"\n'
