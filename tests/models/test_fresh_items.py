@@ -1,13 +1,17 @@
 """Items that nobody has used are scored by their content, on the scale of the others."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from lifeloop.config import Models
-from lifeloop.contracts import TrainData
+from lifeloop.contracts import Queries, TrainData
 from lifeloop.models import FittedBlend, build, histories, queries
+from lifeloop.models.fresh import Slope, fresh_weights
 from lifeloop.models.retrieve.content import FittedContent
 from lifeloop.models.scored import rms
 
@@ -142,3 +146,59 @@ def test_without_new_items_nothing_differs() -> None:
     blend = fitted(whole)
     assert not blend.is_fresh.any()
     np.testing.assert_array_equal(blend.fresh, blend.weights)
+
+
+@dataclass(frozen=True)
+class Logits:
+    """A part as a network is one: below zero for most items, and with an opinion on every one."""
+
+    topic: NDArray[np.int64]
+    name: str = "logits"
+
+    def score(self, queries: Queries) -> NDArray[np.float32]:
+        last = queries.item_ix[queries.indptr[1:] - 1]
+        same = self.topic[last][:, None] == self.topic[None, :]
+        return np.where(same, 1.5, -0.5).astype(np.float32)
+
+
+def test_a_part_whose_scores_are_below_zero_does_not_lift_new_items_above_used_ones() -> None:
+    data = shop(200)
+    made = fitted(data)
+    topics = np.concatenate([np.repeat(np.arange(N_TOPICS), PER_TOPIC), np.arange(NEW)])
+    weights = np.append(0.01 * made.weights, 1.0)
+    blend = replace(
+        made,
+        parts=(*made.parts, Logits(topics)),  # type: ignore[arg-type]
+        weights=weights,
+        cold=weights,
+        fresh=weights,
+    )
+    asked = histories(data, np.arange(40, dtype=np.int32))
+    weighed = fresh_weights(blend, asked)
+    # what it says is in the totals that the weight of content was learned from
+    assert weighed[-1] == 0.0
+    total = replace(blend, fresh=weighed).scored(asked).total
+    new = N_TOPICS * PER_TOPIC + np.arange(40) % N_TOPICS
+    near = np.where(topics[None, :] == (np.arange(40) % N_TOPICS)[:, None], total, -np.inf)
+    used = near[:, : N_TOPICS * PER_TOPIC]
+    assert (total[np.arange(40), new] <= used.max(axis=1) + 1e-6).mean() > 0.9
+
+
+@given(st.integers(0, 2**31), st.floats(-20, 20), st.floats(0.01, 5))
+@settings(deadline=None, max_examples=50)
+def test_a_slope_never_puts_the_nearest_above_what_used_items_have(
+    seed: int, level: float, gain: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    slope = Slope()
+    totals, tops = [], []
+    for _ in range(20):
+        score = np.abs(rng.normal(1.0, 0.3, 200))
+        total = level + gain * score + rng.normal(0, 0.1, 200)
+        slope.add(total, score)
+        nearest = np.argsort(-score)[:10]
+        totals.append(total[nearest].mean())
+        tops.append(score[nearest].mean())
+    assert 0.0 <= slope.value <= gain + 0.03
+    if level + gain > 0.5:
+        assert slope.value * np.mean(tops) <= np.mean(totals) * 1.05 + 0.1

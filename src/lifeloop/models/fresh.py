@@ -9,6 +9,14 @@ so that a new item gains by its similarity what used items gain by theirs. A slo
 origin would not do: where popularity carries the blend every used item has a high score, the
 slope then says so of content too, and new items push what everybody watches off the list
 (NDCG@10 on ml-1m's split in time .15 instead of .19 on validation).
+Nor may the slope put new items above where used items of the same content are: where the blend is
+carried by scores that are mostly below zero, as a network's logits are, the line that fits crosses
+zero at some content, and α c without that crossing is too high everywhere. So α is at most
+
+    Σ_b Σ_top t c / Σ_b Σ_top c²,   top = the used items of the highest c of each request.
+
+What other parts say of new items (networks that read texts do) counts for nothing there: it is in
+the totals that α was learned from.
 Where the blend has a map from text into the space of use, what a new item is worth is learned on
 items made new: a share of the used items loses every use, the map is fitted without them, and
 people who used them are asked with the rest of their history. c = (1 − m) · content + m · map, both
@@ -46,7 +54,38 @@ ASKED = 64
 MADE_NEW = 0.15
 """Share of the used items that are made new to learn m."""
 MIXES = (0.0, 0.25, 0.5, 0.75, 1.0)
+OPINIONS = 4
+"""Requests at which a part is asked whether it has an opinion on new items."""
+TOP = 0.05
+"""Share of the used items whose content is the nearest to a request."""
 PEOPLE, LEAST_PEOPLE = 300, 50
+
+
+@dataclass(slots=True)
+class Slope:
+    """The slope of totals on scores, summed up over requests; at most the ratio at the top."""
+
+    together: float = 0.0
+    alone: float = 0.0
+    top_together: float = 0.0
+    top_alone: float = 0.0
+
+    def add(self, total: Double, score: Double) -> None:
+        """Take in what used items [n] got at one request."""
+        spread = score - score.mean()
+        self.together += float(spread @ (total - total.mean()))
+        self.alone += float(spread @ spread)
+        n = max(1, round(TOP * len(score)))
+        top = np.argpartition(-score, n - 1)[:n]
+        self.top_together += float(total[top] @ score[top])
+        self.top_alone += float(score[top] @ score[top])
+
+    @property
+    def value(self) -> float:
+        """The slope, 0 where nothing is gained by a higher score."""
+        if self.alone <= 0 or self.top_alone <= 0:
+            return 0.0
+        return max(0.0, min(self.together / self.alone, self.top_together / self.top_alone))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +104,12 @@ def fresh_items(data: TrainData) -> Bool:
 
 def fresh_weights(blend: FittedBlend, asked: Queries, unseen: Unseen | None = None) -> Double:
     """Return the weights [P] for items that nobody has used; content never weighs less there."""
-    weights = blend.weights.copy()
+    weights = np.array(
+        [
+            0.0 if _tells_apart(part, blend.is_fresh, asked) else weight
+            for part, weight in zip(blend.parts, blend.weights, strict=True)
+        ]
+    )
     if unseen is not None:
         for p, part in enumerate(blend.parts):
             if isinstance(part, FittedContent):
@@ -76,12 +120,12 @@ def fresh_weights(blend: FittedBlend, asked: Queries, unseen: Unseen | None = No
     if blend.rule == "rrf":
         personal = np.array([hasattr(part, "at") for part in blend.parts])
         reads = np.array([isinstance(part, FittedContent) for part in blend.parts])
-        return np.where(reads, weights[personal].sum(), weights)
+        return np.where(reads, blend.weights[personal].sum(), weights)
     used = np.flatnonzero(~blend.is_fresh)
     for p, part in enumerate(blend.parts):
         if not isinstance(part, FittedContent) or not used.size:
             continue
-        together, alone = 0.0, 0.0
+        slope = Slope()
         for b in range(min(ASKED, len(asked))):
             one = part_of(asked, b, b + 1)
             content = part.score(one)[0]
@@ -89,12 +133,20 @@ def fresh_weights(blend: FittedBlend, asked: Queries, unseen: Unseen | None = No
             content /= np.float32(rms(content, blend.n_items))
             total = blend.scored(one).total
             total = np.where(total > -np.inf, total, np.float32(0.0))
-            c, t = content[used].astype(np.float64), total[0, used].astype(np.float64)
-            c -= c.mean()
-            together += float(c @ (t - t.mean()))
-            alone += float(c @ c)
-        weights[p] = max(weights[p], together / alone if alone > 0 else 0.0)
+            slope.add(total[0, used].astype(np.float64), content[used].astype(np.float64))
+        weights[p] = max(weights[p], slope.value)
     return weights
+
+
+def _tells_apart(part: FittedRetriever, is_fresh: Bool, asked: Queries) -> bool:
+    """Whether a part other than content and the map has an opinion on items that nobody used."""
+    if isinstance(part, FittedContent | FittedMapped):
+        return False
+    for b in range(min(OPINIONS, len(asked))):
+        score = part.score(part_of(asked, b, b + 1))[0, is_fresh]
+        if np.any(score[score > -np.inf] != 0):
+            return True
+    return False
 
 
 def learn_unseen(
@@ -128,7 +180,7 @@ def learn_unseen(
         return None
     new = np.flatnonzero(made_new)
     gain = np.zeros((len(asked), len(MIXES)))
-    together, alone = np.zeros(len(MIXES)), np.zeros(len(MIXES))
+    slopes = [Slope() for _ in MIXES]
     for b in range(len(asked)):
         one = part_of(asked, b, b + 1)
         c, m = (_in_rms(part.score(one)[0])[new] for part in (content, without))
@@ -138,9 +190,7 @@ def learn_unseen(
         for n, share in enumerate(MIXES):
             mix = (1.0 - share) * c + share * m
             gain[b, n] = _ndcg(mix, hit)
-            spread = mix - mix.mean()
-            together[n] += float(spread @ (t - t.mean()))
-            alone[n] += float(spread @ spread)
+            slopes[n].add(t, mix)
     more = gain - gain[:, :1]
     best = int(gain.mean(axis=0).argmax())
     error = float(more[:, best].std() / np.sqrt(len(more)))
@@ -148,9 +198,9 @@ def learn_unseen(
     told = (
         f"{len(new)} used items made new, {len(asked)} people: share of the map by NDCG@10 ({told})"
     )
-    if more[:, best].mean() <= error or together[best] <= 0 or alone[best] <= 0:
+    slope = slopes[best].value
+    if more[:, best].mean() <= error or slope <= 0:
         return None
-    slope = together[best] / alone[best]
     return Unseen(slope * (1.0 - MIXES[best]), slope * MIXES[best], told)
 
 

@@ -3,7 +3,10 @@
 Trained with torch to predict each next event (see ``network`` and ``losses``); a request runs one
 ONNX graph over its newest ``length`` events and multiplies the state with the item vectors:
 
-    score_i = h(history) · v(i),   v(i) = E_i + T text_i.
+    score_i = h(history) · (v(i) − v̄),   v(i) = E_i + T text_i,   v̄ the mean over the items scored.
+
+(v̄ is the same for all items and changes no order; with it, 0 is what an average item gets, as in
+the other parts of a blend, where an item of which nothing is said counts 0.)
 
 Items that training never saw but that have a text are scored by T text_i alone; items with neither
 are not scored. (kang2018; klenitskiy2023 and petrov2023 for the losses; zhai2024 for the biases.)
@@ -221,9 +224,13 @@ class FittedSasrec:
     at_request: bool
     values: Double  # NDCG@10 on what was kept aside, round by round
     _session: Any = field(init=False, repr=False)
+    _middle: Double = field(init=False, repr=False)  # [d] v̄
 
     def __post_init__(self) -> None:
         """Open the graph once; a session answers several threads at a time."""
+        told = self.vectors[self.scored].astype(np.float64)
+        middle = told.mean(axis=0) if len(told) else np.zeros(self.vectors.shape[1])
+        object.__setattr__(self, "_middle", middle)
         opened = None
         if len(self.network):
             opened = onnx_session(self.network.tobytes(), needed_for="serving a transformer")
@@ -268,6 +275,7 @@ class FittedSasrec:
                 state = self._state(queries, b, events)
                 # einsum and not BLAS: one answer whatever the threads
                 row = np.einsum("id,d->i", self.vectors, state)
+                row -= np.float32(np.einsum("d,d->", self._middle, state))
                 scores[b] = np.where(self.scored, row, np.float32(-np.inf))
         return scores
 
@@ -286,7 +294,7 @@ class FittedSasrec:
         width = len(one.item_ix) + 1
         if not len(events):
             return np.zeros((len(item_ix), width))
-        vectors = self.vectors[item_ix].astype(np.float64)  # [m, d]
+        vectors = self.vectors[item_ix] - self._middle  # [m, d]
 
         def say(kept: Long) -> Double:
             state = self._state(one, 0, events[kept])
