@@ -14,12 +14,13 @@ HELD = """
 import json, re, sys, zipfile
 from pathlib import Path
 from lifeloop import Lifeloop
-from lifeloop.store import sqlite
+from lifeloop.store import sqlite, sqlite_connections
 from lifeloop.transfer import export_all, import_all
 
 # SQLite's cache may hold 128 MB of what is written, rows or not: here it holds 2 MB
-engine = sqlite._engine
-sqlite._engine = lambda *given, **more: engine(*given, **{**more, "cache_kib": 2_048})
+connected = sqlite_connections.connected
+small = lambda path, *, cache_kib: connected(path, cache_kib=2_048)
+sqlite.connected = sqlite_connections.connected = small
 folder, n, database = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 moved = folder / "all.zip"
 with zipfile.ZipFile(moved, "w") as out, out.open("rows.jsonl", "w") as rows:
