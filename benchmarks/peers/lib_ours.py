@@ -66,14 +66,27 @@ def fitter(name, *, change=None, **chosen):
             return fitted.retrieve(asked, k, allowed=may).item_ix
 
         recommend.notes = tuple(getattr(fitted, "notes", ()))
+        if USED:
+            told = f"{len(USED)} trainings of networks were kept from an earlier run: "
+            recommend.notes += (f"{told}their time is not in fit s",)
         return recommend
 
     return fit
 
 
+USED = []
+"""Keys of trainings that an earlier run of the bench began."""
+
+
 @dataclass(frozen=True)
 class Kept(FileCheckpoints):
     """Checkpoints that outlive their training, so that a bench cut short trains nothing twice."""
+
+    def load(self, key):
+        found = super().load(key)
+        if found is not None:
+            USED.append(key)
+        return found
 
     def clear(self, key):
         pass
