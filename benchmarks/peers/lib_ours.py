@@ -16,7 +16,7 @@ from lifeloop.models.rank.ranked import Ranked
 from lifeloop.models.registry import NAMES, build
 from lifeloop.store.checkpoints import FileCheckpoints
 
-ALONE_ROUNDS, ROUNDS, HOUR_ROUNDS = 16, 6, 30
+ALONE_ROUNDS, ROUNDS, HOUR_ROUNDS = 16, 4, 30
 """Of a transformer alone, and as a part of a blend, for five minutes of two cores; for an hour."""
 RATE = 2e-3
 """Twice the default, chosen on validation inside ml-1m; on tiny data it learns by heart."""
