@@ -7,7 +7,8 @@ Every model runs in a process of its own (a peer in its own environment under .b
 from benchmarks/peers/requirements-*.txt), sees ``known.npz`` only, tunes with Optuna on the
 validation part for the same ``--minutes`` or ``--trials``, whichever ends first, is fitted again
 on everything known and writes its lists. Ours learn what they learn inside ``fit``, on a slice
-of what is known, and get no trials. Models measured before stay in the table until ``--again``.
+of what is known, and get no trials. Models measured before stay in the table until ``--again``;
+rows of the results whose lists are not here stay too, where questions and data are the same.
 """
 
 import argparse
@@ -64,6 +65,12 @@ def one(name: str, protocol: str, given: argparse.Namespace) -> None:
     found = table.measured(folder)
     about = json.loads((folder / "about.json").read_text())
     best, told = table.paired(found)
+    own = {m: {k: v for k, v in row.items() if not k.startswith("_")} for m, row in found.items()}
+    results = HERE / "results"
+    results.mkdir(exist_ok=True)
+    path = results / f"{name}-{protocol}.json"
+    earlier = json.loads(path.read_text()) if path.is_file() else {}
+    models, best, told = table.with_earlier(earlier, about, own, best, told)
     result = {
         "split": about,
         "machine": {
@@ -73,18 +80,14 @@ def one(name: str, protocol: str, given: argparse.Namespace) -> None:
         },
         "measured": datetime.now(tz=UTC).isoformat(timespec="seconds"),
         "budget": {"minutes": given.minutes, "trials": given.trials, "seed": given.seed},
-        "models": {
-            m: {k: v for k, v in row.items() if not k.startswith("_")} for m, row in found.items()
-        },
+        "models": models,
         "best_peer": best,
         "paired_with_best_peer": told,
     }
-    results = HERE / "results"
-    results.mkdir(exist_ok=True)
-    (results / f"{name}-{protocol}.json").write_text(json.dumps(result, indent=1) + "\n")
+    path.write_text(json.dumps(result, indent=1) + "\n")
     print(f"\n{name}, {protocol}: {about['asked']:,} asked, {about['items']:,} items, ", end="")
     print(f"questions {about['targets_hash']}, data {about['data_hash']}\n")
-    print(table.markdown(found, best, told))
+    print(table.markdown(models, best, told))
 
 
 def run(library: str, model: str, folder: Path, out: Path, given: argparse.Namespace) -> None:

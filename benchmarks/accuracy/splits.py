@@ -12,6 +12,7 @@ about.json  data, protocol, sizes, hash of the questions, hash of the data
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ from lifeloop.evaluate.splits import Split, leave_one_out, targets_hash, time_sp
 
 ROLLS = 5
 """``roll0`` … ``roll4``: a tenth of the events is asked after 50, 60, 70, 80 and 90% of them."""
+MOST_USED = 8_000
+"""``first``: items with the most events, of which the first by each person are kept."""
 
 
 def protocols() -> list[str]:
-    return ["loo", "time", "basket", *(f"roll{i}" for i in range(ROLLS))]
+    return ["loo", "time", "first", "basket", *(f"roll{i}" for i in range(ROLLS))]
 
 
 def write(data: DataSet, protocol: str, folder: Path) -> Path:
@@ -35,6 +38,9 @@ def write(data: DataSet, protocol: str, folder: Path) -> Path:
     if (target / "about.json").is_file():
         return target
     target.mkdir(parents=True, exist_ok=True)
+    data_hash = _data_hash(data.interactions)
+    if protocol == "first":
+        data = replace(data, interactions=first_uses(data.interactions))
     split, inner, seen_out = _cut(data.interactions, protocol)
     items = data.interactions["item_id"].unique().sort().to_list()
     users = split.train["user_id"].unique().sort().to_list()
@@ -80,7 +86,7 @@ def write(data: DataSet, protocol: str, folder: Path) -> Path:
         "asked": len(asked),
         "targets": len(targets),
         "targets_hash": targets_hash(split.targets),
-        "data_hash": _data_hash(data.interactions),
+        "data_hash": data_hash,
         "left_out": dict(split.left_out),
     }
     (target / "about.json").write_text(json.dumps(about, indent=2) + "\n")
@@ -90,7 +96,7 @@ def write(data: DataSet, protocol: str, folder: Path) -> Path:
 def _cut(rows: pl.DataFrame, protocol: str) -> tuple[Split, Split, bool]:
     if protocol == "loo":
         split = leave_one_out(rows, validation=True)
-    elif protocol == "time":
+    elif protocol in ("time", "first"):
         split = time_split(rows, test_share=0.2, valid_share=0.15)
     elif protocol.startswith("roll"):
         split = _rolled(rows, int(protocol[4:]))
@@ -100,6 +106,18 @@ def _cut(rows: pl.DataFrame, protocol: str) -> tuple[Split, Split, bool]:
         raise SystemExit(f"no protocol {protocol!r}; there are {', '.join(protocols())}")
     assert split.validation is not None
     return split, split.validation, protocol != "basket"
+
+
+def first_uses(rows: pl.DataFrame, most: int = MOST_USED) -> pl.DataFrame:
+    """Keep each person's first event with each of the ``most`` items that have most events.
+
+    Repeats then count neither where time is cut nor in popularity, and no list is spent on what
+    was bought once by one person. Ties in number go by item id.
+    """
+    count = rows.group_by("item_id").len().sort(["len", "item_id"], descending=[True, False])
+    kept = rows.join(count.head(most), on="item_id", how="semi", maintain_order="left")
+    order = kept.sort("t_us", "seq", maintain_order=True)
+    return order.unique(["user_id", "item_id"], keep="first", maintain_order=True)
 
 
 def _rolled(rows: pl.DataFrame, i: int) -> Split:

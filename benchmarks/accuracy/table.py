@@ -72,6 +72,35 @@ def paired(found: dict[str, dict[str, Any]]) -> tuple[str | None, dict[str, dict
     return best, told
 
 
+def with_earlier(
+    earlier: dict[str, Any],
+    about: dict[str, Any],
+    models: dict[str, dict[str, Any]],
+    best: str | None,
+    told: dict[str, dict[str, float]],
+) -> tuple[dict[str, dict[str, Any]], str | None, dict[str, dict[str, float]]]:
+    """Return rows, best peer and paired differences with those of earlier runs added.
+
+    An earlier row stays where its model has no lists here and it answered the same questions
+    from the same data. A difference to a peer needs the lists of both, so an earlier one stays
+    only where the best peer does, and none is given to a peer whose lists are gone.
+    """
+    split = earlier.get("split", {})
+    if any(split.get(key) != about[key] for key in ("targets_hash", "data_hash")):
+        return models, best, told
+    rows = {name: row for name, row in earlier["models"].items() if name not in models}
+    every = {**models, **rows}
+    peers = [name for name in every if not name.startswith("ours:")]
+    if not peers:
+        return every, None, {}
+    ahead = max(peers, key=lambda name: every[name]["ndcg@10"])
+    kept: dict[str, dict[str, float]] = {}
+    if ahead == earlier["best_peer"]:
+        before = earlier["paired_with_best_peer"]
+        kept = {name: own for name, own in before.items() if name in rows}
+    return every, ahead, {**kept, **(told if ahead == best else {})}
+
+
 COLUMNS = (
     ("NDCG@10", "ndcg@10", "{:.4f}"),
     ("95%", "ndcg@10_ci", "{0[0]:.4f}–{0[1]:.4f}"),
