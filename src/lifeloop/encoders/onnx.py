@@ -22,6 +22,8 @@ TOKENIZER = "tokenizer.json"
 SCHEMA = 1
 BATCH = 4
 """Small: what a layer writes then stays in the cache (long texts 1.45 times as fast as with 16)."""
+BLOCK = 1024
+"""Texts whose tokens are held at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,23 +110,37 @@ class OnnxText:
         session = _session(self.folder, digest, self.threads)
         tokenizer, lock = _tokenizer(self.folder, digest)
         wanted = {one.name for one in session.get_inputs()}
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        # by tokens, so that a batch pads little; blocks of like length, for what they hold is large
+        by_chars = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         vectors = np.zeros((len(texts), self.d), dtype=np.float32)
-        for start in range(0, len(texts), BATCH):
-            rows = order[start : start + BATCH]
-            with lock:  # its padding is state: not from two threads at once
+        for block in range(0, len(texts), BLOCK):
+            within = by_chars[block : block + BLOCK]
+            with lock:  # its cutting is state: not from two threads at once
                 tokenizer.enable_truncation(int(self.manifest["max_tokens"]))
-                tokenizer.enable_padding(
-                    pad_id=int(self.manifest["pad_id"]), pad_token=str(self.manifest["pad_token"])
-                )
-                read = tokenizer.encode_batch([texts[i] for i in rows])
-            fed = {
-                "input_ids": np.array([r.ids for r in read], dtype=np.int64),
-                "attention_mask": np.array([r.attention_mask for r in read], dtype=np.int64),
-                "token_type_ids": np.array([r.type_ids for r in read], dtype=np.int64),
-            }
-            (vectors[rows],) = session.run(None, {k: v for k, v in fed.items() if k in wanted})
+                tokenizer.no_padding()
+                read = tokenizer.encode_batch([texts[i] for i in within])
+            order = sorted(range(len(within)), key=lambda k: len(read[k].ids))
+            for start in range(0, len(order), BATCH):
+                batch = order[start : start + BATCH]
+                fed = self._padded([read[k] for k in batch])
+                rows = [within[k] for k in batch]
+                (vectors[rows],) = session.run(None, {k: v for k, v in fed.items() if k in wanted})
         return vectors
+
+    def _padded(self, read: list[Any]) -> dict[str, Any]:
+        wide = max(len(one.ids) for one in read)
+        shape = (len(read), wide)
+        fed = {
+            "input_ids": np.full(shape, int(self.manifest["pad_id"]), dtype=np.int64),  # [b, t]
+            "attention_mask": np.zeros(shape, dtype=np.int64),
+            "token_type_ids": np.zeros(shape, dtype=np.int64),
+        }
+        for row, one in enumerate(read):
+            n = len(one.ids)
+            fed["input_ids"][row, :n] = one.ids
+            fed["attention_mask"][row, :n] = one.attention_mask
+            fed["token_type_ids"][row, :n] = one.type_ids
+        return fed
 
 
 def is_onnx_folder(folder: Path) -> bool:
