@@ -6,7 +6,7 @@ from typing import Any
 from lifeloop.errors import MissingExtra
 
 SLOW = ["SkipLayerNormFusion"]
-"""Fusions left out: the fused kernel takes over four times what an addition and a layer norm take."""
+"""Fusions left out: the fused kernel takes over four times what its two parts take."""
 
 
 def onnx_session(model: Path | bytes, *, needed_for: str, threads: int = 1) -> Any:
