@@ -63,7 +63,7 @@ def activity_states(
     ----------
     spec/lifecycle.md, sections 2 and 3 (seven states).
     """
-    view = opened(events, options)
+    view = opened(events, options, named=members)
     stretches = state_stretches(view, named=members)
     if members:
         rows = covering(view, stretches).rename({"label": "state"})
@@ -92,7 +92,7 @@ def return_rates(
         (``by``,) period, measure ("curr", …), n, returned, value, value_low, value_high, reason,
         partial (the day after the period is not complete)(, small).
     """
-    view = opened(events, options)
+    view = opened(events, options, named=members)
     days = view.with_period(_with_state(view, named=members)).with_columns(
         back=(nw.col("after") == nw.col("day") + 1).cast(nw.Int64)
     )

@@ -49,7 +49,7 @@ def churn_rate(
     ----------
     spec/lifecycle.md, section 2 (churn).
     """
-    view = opened(events, options)
+    view = opened(events, options, named=bool(options.get("by")))
     named = members or bool(view.by)
     stretches = stage_stretches(view, definitions, predictions, named=named)
     spans = _spans(view, _stays(stretches))

@@ -17,6 +17,7 @@ from lifeloop.lifecycle.definitions import StageDefinitions
 from lifeloop.lifecycle.frame import Lazy, Log, collect, distinct, of_types
 from lifeloop.lifecycle.predictions import COLUMNS, predicted
 from lifeloop.lifecycle.purchases import order_changes
+from lifeloop.lifecycle.user_numbers import Names, user_numbers
 
 RARE = ("joined", "keys", "ended")
 
@@ -120,8 +121,7 @@ def day_frame(log: Log, definitions: StageDefinitions) -> pl.DataFrame:
 def numbered_days(log: Log, definitions: StageDefinitions) -> tuple[pl.Series, pl.DataFrame]:
     """Return the user ids [U], sorted, and ``day_frame`` by their place ``ix`` and day, sorted."""
     d = definitions
-    found = _sorted_days(log, d.passive)
-    users, days = found if found is not None else _grouped_days(log, d.passive)
+    users, days, places = _sorted_days(log, d.passive) or (*_grouped_days(log, d.passive), None)
     first = days["day"].min()
     low = 0 if first is None else int(str(first))
     key = _key(days, low)
@@ -131,7 +131,8 @@ def numbered_days(log: Log, definitions: StageDefinitions) -> tuple[pl.Series, p
     ]
     counts = {}
     for name, frame in rare:
-        rows = placed(collect(frame), users)
+        found = collect(frame)
+        rows = placed(found, users) if places is None else _by_number(found, places)
         counts[name] = np.zeros(len(days), dtype=np.int32)
         asked = _key(rows, low)
         order = np.argsort(asked)  # so that the search walks through the days once, in order
@@ -160,9 +161,12 @@ def _grouped_days(log: Log, passive: tuple[str, ...]) -> tuple[pl.Series, pl.Dat
     return users, placed(found, users).sort("ix", "day")
 
 
-def _sorted_days(log: Log, passive: tuple[str, ...]) -> tuple[pl.Series, pl.DataFrame] | None:
+def _sorted_days(
+    log: Log, passive: tuple[str, ...]
+) -> tuple[pl.Series, pl.DataFrame, Int | None] | None:
     # The same where Polars holds the events: user, day and activity in one integer, which sorts
-    # several times faster than names group. None where another engine does.
+    # several times faster than names group; and the place of each user's number, where the log
+    # has numbers. None where another engine holds the events.
     if not log.frame.implementation.is_polars() or log.lo_us is None or log.hi_us is None:
         return None
     low, high = day_of(log.lo_us, log.zone), day_of(log.hi_us, log.zone)
@@ -170,14 +174,12 @@ def _sorted_days(log: Log, passive: tuple[str, ...]) -> tuple[pl.Series, pl.Data
         return None
     active = (~of_types(passive)).cast(nw.Int64)
     native: pl.LazyFrame = log.frame.select("user_id", "day", active=active).to_native()
-    acts = native.select(
-        pl.col("user_id").cast(pl.Categorical), day=(pl.col("day") - low) * 2 + pl.col("active")
-    ).collect()
-    names = acts["user_id"].unique()
-    users = names.cast(pl.String).sort()
-    places = np.zeros(int(str(names.to_physical().max())) + 1, dtype=np.int64)
-    places[names.to_physical().to_numpy()] = users.search_sorted(names.cast(pl.String)).to_numpy()
-    keys = places[acts["user_id"].to_physical().to_numpy()]  # [events]
+    acts = native.select("user_id", day=(pl.col("day") - low) * 2 + pl.col("active")).collect()
+    who = acts["user_id"]
+    names = log.names or Names(who, user_numbers(who))
+    numbers = names.numbers if log.named else who
+    users, places = names.sorted(numbers)
+    keys = places[numbers.to_numpy()].astype(np.int64)  # [events]
     keys *= 2 * SPAN
     keys += acts["day"].to_numpy()
     key = pl.Series("key", keys).sort()
@@ -185,7 +187,14 @@ def _sorted_days(log: Log, passive: tuple[str, ...]) -> tuple[pl.Series, pl.Data
     once = key.filter(last).to_frame()
     day = pl.col("key") // 2 % SPAN + low
     ix = (pl.col("key") // (2 * SPAN)).cast(pl.Int32)
-    return users, once.select(ix=ix, day=day, active=(pl.col("key") % 2).cast(pl.Int8))
+    days = once.select(ix=ix, day=day, active=(pl.col("key") % 2).cast(pl.Int8))
+    return users, days, None if log.named else places
+
+
+def _by_number(frame: pl.DataFrame, places: Int) -> pl.DataFrame:
+    return frame.select(
+        pl.all().exclude("user_id"), ix=pl.Series(places[frame["user_id"].to_numpy()])
+    )
 
 
 def placed(frame: pl.DataFrame, users: pl.Series) -> pl.DataFrame:

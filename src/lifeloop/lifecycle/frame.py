@@ -17,11 +17,15 @@ from narwhals.typing import IntoFrame
 
 from lifeloop.errors import InputError
 from lifeloop.lifecycle.calendar import check_zone, day_expr, day_of, end_of_day_us, micros
+from lifeloop.lifecycle.user_numbers import Names, numbered
 
 Lazy = nw.LazyFrame[Any]
 
 PASSIVE = frozenset({"impression", "message_sent", "message_delivered", "refund"})
 """Event types that are not the user being active, unless a scenario says otherwise."""
+
+KIN = frozenset({"referrer_id"})
+"""Columns that name users, besides ``user_id``."""
 
 FEW_TYPES = 6
 """Up to this many comparisons of a type are faster than looking it up in a set."""
@@ -75,6 +79,7 @@ class Log:
     ``prepared`` is what the log was made from when that was not events, ``undated`` the rows
     before they had a ``day``. ``origin`` is the whole table that was read, where nothing but
     ``as_of`` and bots was left out of it: two logs of one origin hold the same (``shared``).
+    ``names`` tells who the users are where they are numbers (``user_numbers``).
     """
 
     frame: Lazy
@@ -86,6 +91,7 @@ class Log:
     prepared: "Prepared | None" = None
     undated: Lazy | None = None
     origin: "Origin | None" = None
+    names: Names | None = None
 
     def of(self, types: Collection[str]) -> Lazy:
         """Return the events of these types.
@@ -101,6 +107,11 @@ class Log:
     def having(self, frame: Lazy) -> "Log":
         """Return the log with other rows or columns."""
         return replace(self, frame=frame, undated=None, origin=None)
+
+    @property
+    def named(self) -> bool:
+        """Whether ``user_id`` is what the caller calls the users."""
+        return self.names is None
 
     @property
     def first_day(self) -> int | None:
@@ -121,6 +132,7 @@ def read(
     needs: Collection[str] = (),
     where: nw.Expr | None = None,
     include_bots: bool = False,
+    named: bool = True,
 ) -> Log:
     """Return the log that the lifecycle may see.
 
@@ -138,6 +150,9 @@ def read(
         Only these events.
     include_bots : bool
         Keep events whose ``is_bot`` is true.
+    named : bool
+        False: nobody will ask who the users are, so that in a Polars table, read without
+        ``where``, ``user_id`` (and ``referrer_id``) may be numbers, the same for the same user.
 
     Raises
     ------
@@ -149,8 +164,11 @@ def read(
     if isinstance(events, Prepared):
         filtered = include_bots or where is not None or bool(needs)
         return events.as_log(zone=zone, as_of=as_of, filtered=filtered)
-    lazy = nw.from_native(events).lazy()
-    columns = _checked(lazy, needs)
+    columns = _checked(nw.from_native(events).lazy(), needs)
+    table, names = events, None
+    if not named and where is None and isinstance(events, pl.DataFrame):
+        table, names = numbered(events, also=KIN & {*needs})
+    lazy = nw.from_native(table).lazy()
     kept = _real(events, lazy, bots="is_bot" not in columns or include_bots)
     if where is not None:
         kept = kept.filter(where)
@@ -172,7 +190,7 @@ def read(
     if where is None and isinstance(events, pl.DataFrame):
         origin = Origin(events, zone, as_of_us, include_bots)
     frame = kept.with_columns(day=day)
-    return Log(frame, columns, zone, as_of_us, lo_us, hi_us, None, kept, origin)
+    return Log(frame, columns, zone, as_of_us, lo_us, hi_us, None, kept, origin, names=names)
 
 
 def _real(events: IntoFrame, lazy: Lazy, *, bots: bool) -> Lazy:

@@ -44,7 +44,7 @@ def growth_accounting(
     ----------
     spec/lifecycle.md, sections 2 and 3 (PostHog's lifecycle tests).
     """
-    view = opened(events, options)
+    view = opened(events, options, named=members)
     known = _with_before(view, named=members)
     if members:
         return members_of(view, collect(_flows(view, known)), label="state")

@@ -265,8 +265,12 @@ class View:
         return segments.join(self.periods(), how="cross")
 
 
-def opened(events: Events, options: Options, *, needs: Collection[str] = ()) -> View:
+def opened(
+    events: Events, options: Options, *, needs: Collection[str] = (), named: bool = True
+) -> View:
     """Return the log and window that the options describe.
+
+    Without ``named`` users may be numbers (see ``read``), unless ``users`` has to be joined.
 
     Raises
     ------
@@ -295,6 +299,7 @@ def opened(events: Events, options: Options, *, needs: Collection[str] = ()) -> 
         needs=needs,
         where=s.where,
         include_bots=s.include_bots,
+        named=named or s.users is not None,
     )
     log = segmented(log, by, users=s.users, items=s.items, item_types=s.item_types)
     low = number_of(s.start) if s.start is not None else log.first_day

@@ -21,6 +21,10 @@ ORDER = ["user_id", "order_id", "order_key"]
 """What identifies an order; ``order_key`` is the instant where there is no id."""
 
 
+SUMS = ("net", "valued", "paid", "refund")
+"""What is added up over the lines of an order."""
+
+
 def order_lines(log: Log, orders: Sequence[str], refunds: Sequence[str]) -> Lazy:
     """Return one row per order line and refund.
 
@@ -69,14 +73,30 @@ def order_changes(log: Log, orders: Sequence[str], refunds: Sequence[str]) -> La
         user_id, day, d_orders.
     """
     daily = order_lines(log, orders, refunds).group_by(*ORDER, "day").agg(*_sums())
-    in_order: dict[str, Any] = {"order_by": "day"}
-    running = daily.with_columns(
-        nw.col("net", "valued", "paid", "refund").cum_sum().over(*ORDER, **in_order)
-    )
-    stood = running.with_columns(stands=stands_expr().cast(nw.Int32))
-    before = nw.col("stands").shift(1).over(*ORDER, **in_order).fill_null(0)
-    stood = stood.with_columns(change=nw.col("stands") - before)
-    return stood.group_by("user_id", "day").agg(d_orders=nw.col("change").sum())
+    if daily.implementation.is_polars():
+        changes = _changes_in_order(daily.to_native())
+    else:
+        in_order: dict[str, Any] = {"order_by": "day"}
+        running = daily.with_columns(nw.col(SUMS).cum_sum().over(*ORDER, **in_order))
+        stood = running.with_columns(stands=stands_expr().cast(nw.Int32))
+        before = nw.col("stands").shift(1).over(*ORDER, **in_order).fill_null(0)
+        changes = stood.with_columns(change=nw.col("stands") - before)
+    return changes.group_by("user_id", "day").agg(d_orders=nw.col("change").sum())
+
+
+def _changes_in_order(daily: pl.LazyFrame) -> Lazy:
+    # The days of each order with ``change``. One sort and sums over all orders, less what had come
+    # before the order, are several times faster than sums over each order.
+    rows = daily.sort(*ORDER, "day")
+    another = pl.any_horizontal(pl.col(key).ne_missing(pl.col(key).shift(1)) for key in ORDER)
+    rows = rows.with_columns(another=another)
+    sums = pl.col(SUMS).cum_sum()
+    earlier = pl.when("another").then(sums - pl.col(SUMS)).forward_fill()
+    running: Lazy = nw.from_native(rows.with_columns(sums - earlier))
+    stood = running.with_columns(stands=stands_expr().cast(nw.Int32)).to_native()
+    before = pl.when("another").then(0).otherwise(pl.col("stands").shift(1))
+    changes: Lazy = nw.from_native(stood.with_columns(change=pl.col("stands") - before))
+    return changes
 
 
 def order_table(view: View, orders: Sequence[str], refunds: Sequence[str]) -> Lazy:
@@ -150,4 +170,4 @@ def check_currency(
 
 
 def _sums() -> list[nw.Expr]:
-    return [nw.col(name).sum() for name in ("net", "valued", "paid", "refund")]
+    return [nw.col(name).sum() for name in SUMS]

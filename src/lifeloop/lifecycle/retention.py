@@ -9,6 +9,7 @@ import polars as pl
 
 from lifeloop.errors import InputError
 from lifeloop.lifecycle.frame import Events, Lazy, collect
+from lifeloop.lifecycle.numbered import numbered_firsts
 from lifeloop.lifecycle.options import SMALL_CELL, Options, View, opened
 from lifeloop.lifecycle.rates import with_rate
 from lifeloop.lifecycle.segments import splitting
@@ -82,7 +83,7 @@ def retention(
     spec/lifecycle.md, sections 2 and 3 (retention).
     """
     ask = _asked(kind, cohort, brackets, max_offset)
-    view = opened(events, options)
+    view = opened(events, options, named=members)
     base = _cohorts(view, ask)
     if members:
         return _members(view, _rows(view, base, ask), ask)
@@ -172,6 +173,9 @@ def _cohorts(view: View, ask: _Ask) -> Lazy:
     # One row per user, cohort and active period from it on: user_id, by, cohort, period.
     shown = (nw.col("cohort") >= view.first) & (nw.col("cohort") <= view.last)
     if ask.cohort == "first":
+        quick = numbered_firsts(view) if view.settings.burn_in_days == 0 else None
+        if quick is not None:
+            return quick.filter(shown)
         if view.settings.burn_in_days == 0:
             firsts = view.user_periods()
         else:

@@ -48,7 +48,7 @@ def stage_counts(
     ----------
     spec/lifecycle.md, section 2 (product stages).
     """
-    view = opened(events, options)
+    view = opened(events, options, named=bool(options.get("by")))
     named = members or bool(view.by)
     spans = stage_stretches(view, definitions, predictions, named=named)
     stretches = nw.from_native(spans).lazy()

@@ -97,7 +97,7 @@ def stages(
     """
     del members
     options = {**options, "grain": "day", "burn_in_days": definitions.burn_in_days}
-    view = opened(events, ended(options))
+    view = opened(events, ended(options), named=bool(options.get("by")))
     log = view.log
     schema = {**dict.fromkeys(view.by, pl.String), **STAGE_SCHEMA}
     if log.lo_us is None:

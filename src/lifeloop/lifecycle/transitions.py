@@ -52,7 +52,7 @@ def transitions(
     ----------
     spec/lifecycle.md, section 2.
     """
-    view = opened(events, options)
+    view = opened(events, options, named=bool(options.get("by")))
     moves = _moves(view, definitions, predictions, named=members)
     if members:
         columns = [*view.by, "period", "date", "user_id", "from", "to", "rule"]

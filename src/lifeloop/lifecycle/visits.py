@@ -11,6 +11,7 @@ from lifeloop.contracts import Long
 from lifeloop.errors import InputError
 from lifeloop.lifecycle.calendar import day_expr, days_of
 from lifeloop.lifecycle.frame import Events, Lazy, collect, distinct, kept
+from lifeloop.lifecycle.numbered import numbered_instants
 from lifeloop.lifecycle.options import Options, View, opened
 from lifeloop.lifecycle.rates import with_rate
 from lifeloop.lifecycle.segments import splitting
@@ -56,7 +57,7 @@ def sessions(
     ----------
     spec/lifecycle.md, section 2.
     """
-    view = opened(events, options, needs=("t_us",))
+    view = opened(events, options, needs=("t_us",), named=members)
     rows = session_rows(view, gap_minutes, counted=members)
     if members:
         dated = rows.rename({"period": "ix"}).join(view.periods(), on="ix", how="inner")
@@ -121,7 +122,7 @@ def traffic(
     polars.DataFrame
         (``by``,) period, visitors, sessions, partial.
     """
-    view = opened(events, options, needs=("t_us",))
+    view = opened(events, options, needs=("t_us",), named=members)
     shown = (nw.col("period") >= view.first) & (nw.col("period") <= view.last)
     if members:
         rows = (
@@ -140,10 +141,8 @@ def _visits(view: View, gap_minutes: float) -> pl.DataFrame:
     # Visitors and sessions by period in one pass over the events in order: a visitor's first
     # event of a period follows one of an earlier period, a session's first event a long pause.
     gap_us, longest_us = _limits(gap_minutes)
-    in_order: dict[str, Any] = {"order_by": "t_us"}
-    t_us, acts = nw.col("t_us"), view.active().select("user_id", *view.by, "t_us", "day")
-    known = acts.with_columns(before=t_us.shift(1).over("user_id", **in_order))
-    known = known.with_columns(
+    t_us = nw.col("t_us")
+    known = _in_order(view).with_columns(
         was=_day_before(view), opens=(t_us - nw.col("before") >= gap_us).fill_null(value=True)
     )
     # A session of a day or longer goes on over the end of a day of 24 hours.
@@ -236,18 +235,30 @@ def session_rows(view: View, gap_minutes: float, *, counted: bool = False) -> pl
     return shown.drop("end_us")
 
 
-def _edges(view: View, gap_us: int) -> Lazy:
-    # Events that open or close a session. Of several at one instant some row does, whichever.
+def _in_order(view: View) -> Lazy:
+    # The active events with the time of the same user's event before and after.
+    quick = numbered_instants(view)
+    if quick is not None:
+        return quick
     in_order: dict[str, Any] = {"order_by": "t_us"}
     t_us, acts = nw.col("t_us"), view.active().select("user_id", *view.by, "t_us", "day")
-    known = acts.with_columns(
+    return acts.with_columns(
         before=t_us.shift(1).over("user_id", **in_order),
         after=t_us.shift(-1).over("user_id", **in_order),
     )
-    edges = known.with_columns(
-        opens=(t_us - nw.col("before") >= gap_us).fill_null(value=True),
-        closes=(nw.col("after") - t_us >= gap_us).fill_null(value=True),
-    ).filter(nw.col("opens") | nw.col("closes"))
+
+
+def _edges(view: View, gap_us: int) -> Lazy:
+    # Events that open or close a session. Of several at one instant some row does, whichever.
+    t_us = nw.col("t_us")
+    edges = (
+        _in_order(view)
+        .with_columns(
+            opens=(t_us - nw.col("before") >= gap_us).fill_null(value=True),
+            closes=(nw.col("after") - t_us >= gap_us).fill_null(value=True),
+        )
+        .filter(nw.col("opens") | nw.col("closes"))
+    )
     return edges.select("user_id", *view.by, "t_us", "day", "opens", "closes")
 
 

@@ -9,6 +9,7 @@ import polars as pl
 
 from lifeloop.lifecycle.coverage import FAR, covered, covering
 from lifeloop.lifecycle.frame import Events, Lazy, collect, distinct, kept, of_types
+from lifeloop.lifecycle.numbered import numbered_firsts
 from lifeloop.lifecycle.options import SMALL_CELL, Options, View, opened
 from lifeloop.lifecycle.rates import Z95, with_rate
 from lifeloop.lifecycle.segments import splitting
@@ -142,24 +143,26 @@ def referrals(
     polars.DataFrame
         (``by``,) period, n (active users), referrers, rate, rate_low, rate_high, reason, partial.
     """
-    view = opened(events, options, needs=("referrer_id",))
+    view = opened(events, options, needs=("referrer_id",), named=members)
     named = view.log.frame.filter(
         ~nw.col("referrer_id").is_null(), nw.col("referrer_id") != nw.col("user_id")
     )
     pairs = named.group_by("user_id", "referrer_id").agg(named_on=nw.col("day").min())
+    referrer = nw.col("referrer_id")
+    if view.log.named:
+        referrer = referrer.cast(nw.String)
     done = day_of_kth(view, tuple(activates), times)
     brought = (
         pairs.join(done, on="user_id", how="inner")
         .with_columns(since=nw.max_horizontal(nw.col("named_on"), nw.col("done")))
         .group_by("referrer_id")
         .agg(since=nw.col("since").min())
-        .with_columns(user_id=nw.col("referrer_id").cast(nw.String))
-        .select("user_id", day=nw.col("since"))
+        .select(user_id=referrer, day=nw.col("since"))
     )
     brought = view.with_period(brought).select("user_id", from_period=nw.col("period"))
-    people = view.user_periods().filter(
-        nw.col("period") >= view.first, nw.col("period") <= view.last
-    )
+    quick = numbered_firsts(view)
+    people = view.user_periods() if quick is None else quick.select("user_id", "period")
+    people = people.filter(nw.col("period") >= view.first, nw.col("period") <= view.last)
     since = nw.col("from_period")
     rows = people.join(brought, on="user_id", how="left").with_columns(
         status=nw.when((~since.is_null()) & (since <= nw.col("period")))

@@ -11,7 +11,6 @@ from lifeloop.contracts import Bool
 from lifeloop.lifecycle.daily.state import (
     DAYS,
     ORDER_SCHEMA,
-    SUMS,
     Daily,
     followed,
     indexed,
@@ -19,7 +18,7 @@ from lifeloop.lifecycle.daily.state import (
 )
 from lifeloop.lifecycle.daytable import DAY_SCHEMA, RARE, day_frame
 from lifeloop.lifecycle.frame import Log, collect, read
-from lifeloop.lifecycle.purchases import ORDER, order_lines, stands_expr
+from lifeloop.lifecycle.purchases import ORDER, SUMS, order_lines, stands_expr
 
 KEYS = ["ix", "order_id", "order_key"]
 

@@ -16,14 +16,13 @@ from lifeloop.lifecycle.daytable import DAY_SCHEMA, numbered_days, placed, table
 from lifeloop.lifecycle.definitions import StageDefinitions
 from lifeloop.lifecycle.frame import Log, collect, read
 from lifeloop.lifecycle.path import Facts, Path, path
-from lifeloop.lifecycle.purchases import ORDER, order_lines
+from lifeloop.lifecycle.purchases import ORDER, SUMS, order_lines
 from lifeloop.lifecycle.standing import Standing, cut
 
 FACTS = tuple(f.name for f in fields(Facts))
 FOREVER = 1 << 30
 """Paths run on into the future: silence alone changes a stage on days that are already known."""
 
-SUMS = ("net", "valued", "paid", "refund")
 
 IX: dict[str, Any] = {"ix": pl.Int32}
 DAYS = ("ix", *DAY_SCHEMA)
