@@ -133,8 +133,7 @@ def unmatched_refunds(view: View, orders: Sequence[str], refunds: Sequence[str])
     parts = []
     for key, named in (("order_id", True), ("order_key", False)):
         asked = back.filter(nw.col("order_id").is_null() != named)
-        known = bought.group_by("user_id", key).agg()
-        lost = asked.join(known, on=["user_id", key], how="anti")
+        lost = asked.join(bought.select("user_id", key), on=["user_id", key], how="anti")
         parts.append(lost.select("user_id", *view.by, "order_id", "day", "net"))
     return nw.concat(parts)
 
