@@ -163,7 +163,7 @@ def recommendations_of(
             names,
             chosen.traces[:, place],
             past,
-            facts=_facts(model, ix, asked.text),
+            facts=_facts(model, ix, asked),
             language=scenario.locale.language,
             own=item_id,
         )
@@ -317,16 +317,17 @@ def _vectors(catalogue: Catalogue, item_ix: Int) -> tuple[Float, Bool] | None:
     return vectors, has
 
 
-def _facts(model: Model, ix: int, text: str | None) -> Facts:
+def _facts(model: Model, ix: int, asked: Asked) -> Facts:
     popularity = next(
         (part for part in model.blend.parts if isinstance(part, FittedPopularity)), None
     )
     # People of popularity used the item in any way: the verb claims no more than that.
     if popularity is None:
-        return Facts(query=text)
+        return Facts(query=asked.text, wrote=asked.wrote)
     return Facts(
         people_recent=int(popularity.users_recent[ix]),
         people=int(popularity.users[ix]),
         days=popularity.window_days,
-        query=text,
+        query=asked.text,
+        wrote=asked.wrote,
     )

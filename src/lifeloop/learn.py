@@ -22,6 +22,7 @@ from lifeloop.reading import encode_items
 from lifeloop.renewal import fitted, last_model, moved_since, renewal_notes
 from lifeloop.screening import screened
 from lifeloop.store.checkpoints import FileCheckpoints
+from lifeloop.written import Told, Writings
 
 SCHEMA = 1
 RANKER = {
@@ -71,6 +72,8 @@ def train(
     progress("read the store", 0, None)
     snapshot = screened(store.snapshot(as_of_us=moment.as_of_us), scenario)
     found, seq = material(snapshot, scenario), snapshot.seq
+    trees = scenario.models.ranker != "linear"  # the ranker alone is told what people wrote
+    wrote = Told.of(snapshot, scenario.models.text) if trees else None
     del snapshot  # the fits need the memory
     progress("read the store", 1, 1)
     if found.items.is_empty():
@@ -106,6 +109,9 @@ def train(
     )
     told = Foretold(home, zone=scenario.locale.zone).of_users(user_ids)
     data = replace(data, predicted=told)
+    if wrote is not None and encoded.reader is not None:
+        settings = scenario.models.text
+        data = replace(data, written=Writings.of(encoded.reader, wrote, user_ids, settings))
     rng = np.random.default_rng(scenario.models.seed)
     progress("fit the models", 0, None)
     wanted = RANKER[scenario.models.ranker]

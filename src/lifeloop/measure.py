@@ -19,6 +19,7 @@ from lifeloop.models import build
 from lifeloop.moment import Moment
 from lifeloop.reading import encode_items
 from lifeloop.screening import screened
+from lifeloop.written import Told, Writings
 
 Protocol = Literal["loo", "time"]
 DEFAULT_MODELS = ("popularity", "lifeloop")
@@ -75,6 +76,8 @@ def measure(
     catalogue = Catalogue(
         found.items["item_id"].to_list(), encoded.content, encoded.content_ix, encoded.blocks
     )
+    reader, text = encoded.reader, scenario.models.text
+    wrote = Told.of(snapshot, text)
     del snapshot, found, split  # the fits need the memory
     horizon: Literal["last", "time"] = "last" if protocol == "loo" else "time"
     specifications = build(models, scenario.models, horizon=horizon, repeats=repeats)
@@ -86,6 +89,7 @@ def measure(
         k=k,
         stage_of=stage_at,
         repeats=repeats,
+        written=None if reader is None else lambda ids: Writings.of(reader, wrote, ids, text),
         rng=np.random.default_rng(scenario.models.seed),
         progress=progress,
     )

@@ -23,10 +23,10 @@ from lifeloop.encoders import KEYS, nearest_keys, situation_of, zone_of
 from lifeloop.errors import InputError
 from lifeloop.events.records import ANONYMOUS_PREFIX, User
 from lifeloop.model import Catalogue, Model
-from lifeloop.models import queries
+from lifeloop.models import FittedRanked, queries
 from lifeloop.models.data import age_days
 from lifeloop.policy import Combined, combine, outside_repeat_window
-from lifeloop.written import said, searched
+from lifeloop.written import said, searched, wrote
 
 CONTEXT_TEXT = ("query", "search", "interests", "category")
 """Context keys that are read as text. ``items`` are items just looked at; the fields of
@@ -71,6 +71,7 @@ class Asked:
     text: str | None
     read: frozenset[str] = frozenset()  # keys of the context that have a part in the slate
     history_ix: Int | None = None  # [n] item of each event of the history, -1: none that is known
+    wrote: str | None = None  # newest text that the ranker was told of
 
 
 def check(user_id: object, k: object, context: object) -> None:
@@ -161,8 +162,9 @@ def ask(
     are left out. Items in the context count as looked at just now. Text in the context becomes a
     vector, else what was searched for in this session does (``written.searched``), else, of a
     person without any evidence, what they wrote and stated (``written.said``; ``user`` is what is
-    stored of them). Hour, weekday, device, place and channel become the situation, where the bundle
-    has learned that they count.
+    stored of them). Of a person with evidence who asks for nothing, a ranker that has learned to
+    read it is told what they wrote before (``written.wrote``). Hour, weekday, device, place and
+    channel become the situation, where the bundle has learned that they count.
     """
     ix = model.catalogue.ix
     weight = _weights(history, scenario)
@@ -173,8 +175,9 @@ def ask(
     read = ["items"] if n_more else []
     text = _text_in(request.context)
     age = age_days(history.t_us[used], request.t_us)
-    vectors = None
-    attributes: Mapping[str, Any] = {} if user is None or _refuses(user) else user.attributes
+    vectors = before = None
+    user = None if _refuses(user) else user
+    attributes: Mapping[str, Any] = {} if user is None else user.attributes
     if text is not None and model.reader is not None:
         vectors = model.reader.read(text)[None, :]  # [1, d]
         if vectors.any():
@@ -193,6 +196,14 @@ def ask(
             )
         if told is not None:
             text, vectors = told.text, told.vector[None, :]
+        elif isinstance(model.blend, FittedRanked) and model.blend.reads_written:
+            before = wrote(
+                model.reader,
+                history,
+                user,
+                t_us=request.t_us,
+                settings=scenario.models.text,
+            )
     situation, keys = _situation(model, scenario, request, attributes)
     verbs = dict.fromkeys(history.type, "used")
     verbs |= {name: spec.verb or "used" for name, spec in scenario.events.items()}
@@ -210,12 +221,14 @@ def ask(
             predicted=predicted(request.user_id, request.t_us)[None, :]
             if predicted is not None and len(used)
             else None,
+            written=None if before is None else before.vector[None, :],
         ),
         item_id=(*map(str, map(history.item_id.__getitem__, events)), *looked_at),
         verb=(*map(verbs.__getitem__, map(history.type.__getitem__, events)), *["viewed"] * n_more),
         text=text,
         read=frozenset([*read, *keys]),
         history_ix=item,
+        wrote=None if before is None else before.text,
     )
 
 

@@ -27,6 +27,7 @@ from lifeloop.contracts.models import (
     Retriever,
     Situations,
     TrainData,
+    Written,
 )
 from lifeloop.contracts.policy import Decision, PolicyState, Slate
 from lifeloop.contracts.retention import Cutoffs, Expired
@@ -83,5 +84,6 @@ __all__ = [
     "Store",
     "Table",
     "TrainData",
+    "Written",
     "silent",
 ]

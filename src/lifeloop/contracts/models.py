@@ -64,6 +64,18 @@ class Predicted:
         return out
 
 
+class Written(Protocol):
+    """What users wrote, each text with its time; read when it is asked for."""
+
+    def at(self, users: Int, as_of_us: Long, before_us: Long, *, most: int | None = None) -> Float:
+        """Return what each had written strictly before ``before_us``, as unit vectors [B, d].
+
+        Ages count from ``as_of_us``; a row is all zero where there is nothing to read. With
+        ``most``, at most so many texts are read: some of the rows are left zero.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class TrainData:
     """Interactions as arrays, sorted by (user, time, arrival).
@@ -89,6 +101,7 @@ class TrainData:
     kind_ix: Int | None = None  # [I] the narrowest category of each item, -1 where it has none
     blocks: tuple[int, ...] = ()  # Σ = d; (): one modality
     predicted: Predicted | None = None  # of the users
+    written: Written | None = None  # by the users
 
     @property
     def n_items(self) -> int:
@@ -103,6 +116,7 @@ class Queries:
     ``age_days`` is the event's age at the request (NaN where the time is unknown), ``weight``
     its evidence. ``vectors`` [B, d] come from what the user wrote or stated, with a mask.
     ``situation`` says where and when each is asked, in codes (``TrainData.situation``).
+    ``written`` is what a person with a history wrote before: they do not ask for it now.
     ``memo`` keeps what several models would otherwise each work out of the same histories.
     """
 
@@ -116,6 +130,7 @@ class Queries:
     mask: Bool | None = None  # [B]
     situation: Int | None = None  # [B, F] codes of the model's own fields, -1 where unknown
     predicted: Float | None = None  # [B, 2] value and P(alive), NaN where unknown (``Predicted``)
+    written: Float | None = None  # [B, d] unit rows, all zero: nothing (``Written``)
     memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:

@@ -5,7 +5,7 @@ Letters: U users asked, B users of a batch, I items, k list length.
 
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -24,6 +24,7 @@ from lifeloop.contracts import (
     Queries,
     Retriever,
     TrainData,
+    Written,
     silent,
 )
 from lifeloop.errors import InputError
@@ -63,6 +64,7 @@ def evaluate(
     k: int = 10,
     stage_of: Mapping[str, str] | None = None,
     repeats: bool = False,
+    written: Callable[[Sequence[str]], Written] | None = None,
     rng: np.random.Generator,
     progress: Progress = silent,
 ) -> Report:
@@ -88,6 +90,9 @@ def evaluate(
         As of the request; users it does not name are ``"unknown"``.
     repeats : bool
         Seen items may be recommended and are targets too (groceries).
+    written : callable, optional
+        Given user ids, returns what they wrote. Models that read it are told what each person
+        wrote strictly before the request and before the first of their targets.
     rng : numpy.random.Generator
         Seeds the models and the bootstrap.
     progress : Progress
@@ -120,6 +125,8 @@ def evaluate(
         as_of_us=split.as_of_us,
         blocks=catalogue.blocks,
     )
+    if written is not None:
+        data = replace(data, written=written(known))
     asked = _asked(split, data, known, stage_of=stage_of, repeats=repeats)
     results = {}
     for n, (name, retriever) in enumerate(retrievers.items()):
@@ -129,6 +136,8 @@ def evaluate(
         started = time.perf_counter()
         fitted = retriever.fit(data, rng=own)
         fit_s = time.perf_counter() - started
+        if asked.queries.written is None and getattr(fitted, "reads_written", False):
+            asked = _with_written(asked, data, interactions, split, known)
         try:
             results[name] = _result(fitted, asked, data, k=k, fit_s=fit_s)
         except InputError as error:
@@ -200,6 +209,31 @@ def _asked(
         ages=slices.age_groups(age),
         users_per_item=np.bincount(pairs % data.n_items, minlength=data.n_items),
     )
+
+
+def _with_written(
+    asked: _Asked, data: TrainData, interactions: pl.DataFrame, split: Split, known: tuple[str, ...]
+) -> _Asked:
+    """Return the same questions, told what each person had written before their first target."""
+    if data.written is None:
+        return asked
+    held = interactions.filter(pl.col("weight") > 0).join(
+        split.train, on=["user_id", "item_id", "t_us", "seq"], how="anti", nulls_equal=True
+    )
+    first = held.group_by("user_id").agg(pl.col("t_us").fill_null(UNTIMED).min())
+    begins = dict(first.iter_rows())
+    place = {user: n for n, user in enumerate(known)}
+    users = np.array([place[user] for user in asked.user_ids], dtype=np.int32)
+    moments = asked.queries.as_of_us
+    before = np.array(
+        [
+            min(int(at), begins.get(u, UNTIMED))
+            for u, at in zip(asked.user_ids, moments, strict=True)
+        ],
+        dtype=np.int64,
+    )
+    told = data.written.at(users, moments, before)
+    return replace(asked, queries=replace(asked.queries, written=told))
 
 
 def _result(

@@ -21,6 +21,8 @@ Language = Literal["en", "zh"]
 
 NAMED = 2
 """Items named at most."""
+QUOTED = 60
+"""Characters quoted of what somebody wrote at most: reviews are long."""
 SECOND = 0.5
 """A further item is named if it adds at least this part of what the first adds."""
 
@@ -74,7 +76,8 @@ class Facts:
     """What can be said of the item and the request besides the history.
 
     ``people_recent`` used it within the last ``days``, ``people`` ever; None where unknown.
-    ``verb`` is what they did; ``query`` what the user wrote, if anything.
+    ``verb`` is what they did; ``query`` what the user asks for in words, ``wrote`` the newest of
+    what they wrote before, if anything.
     """
 
     people_recent: int | None = None
@@ -82,6 +85,7 @@ class Facts:
     days: float = 28.0
     verb: str = "used"
     query: str | None = None
+    wrote: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +184,7 @@ def _by_use(names: Sequence[str], table: NDArray[np.float64]) -> bool:
 
 def _kinds(names: Sequence[str], table: NDArray[np.float64]) -> dict[str, float]:
     """Return how much each kind of evidence adds: history, popularity, query, chance,
-    context, other."""
+    context, written, other."""
     kinds = {"history": float(table[:, :-1].sum())}
     for name, bias in zip(names, table[:, -1].tolist(), strict=True):
         kind = "other"
@@ -190,8 +194,8 @@ def _kinds(names: Sequence[str], table: NDArray[np.float64]) -> dict[str, float]
             kind = "query"
         elif name == "random":
             kind = "chance"
-        elif name == "context":
-            kind = "context"
+        elif name in ("context", "written"):
+            kind = name
         kinds[kind] = kinds.get(kind, 0.0) + bias
     kinds.pop("other", None)
     return kinds
@@ -246,6 +250,8 @@ def _of_fact(kind: str, facts: Facts, *, language: Language) -> str:
     words = TEMPLATES[language]
     if kind in ("query", "query_use") and facts.query:
         return words[kind].format(query=words["quote"].format(name=facts.query))
+    if kind == "written" and facts.wrote:
+        return words[kind].format(query=words["quote"].format(name=_short(facts.wrote)))
     if kind in ("chance", "context"):
         return words[kind]
     if kind != "popular":
@@ -259,6 +265,15 @@ def _of_fact(kind: str, facts: Facts, *, language: Language) -> str:
         key = "popular_ever_one" if facts.people == 1 else "popular_ever"
         return words[key].format(verb=verb, n=f"{facts.people:,}")
     return words["popular"]
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    if len(text) <= QUOTED:
+        return text
+    cut = text[: QUOTED - 1]
+    at_word = cut.rpartition(" ")[0]
+    return (at_word if len(at_word) > QUOTED // 2 else cut).rstrip() + "…"
 
 
 def _verb(verb: str, language: Language) -> str:

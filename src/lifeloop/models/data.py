@@ -113,6 +113,7 @@ def queries(
     vectors: Float | None = None,
     situation: Int | None = None,
     predicted: Float | None = None,
+    written: Float | None = None,
 ) -> Queries:
     """Return B histories (item indices, oldest first) as one ``Queries``.
 
@@ -130,6 +131,8 @@ def queries(
         Codes of the model's fields (``FittedContext.codes``), -1 where unknown.
     predicted : float32 array [B, 2], optional
         Predicted value and P(alive) that hold, NaN where unknown.
+    written : float32 array [B, d], optional
+        What the user wrote before, as a unit vector; an all-zero row means nothing.
 
     Raises
     ------
@@ -170,6 +173,7 @@ def queries(
         mask=mask,
         situation=situation,
         predicted=predicted,
+        written=written,
     )
 
 
@@ -208,6 +212,7 @@ def part_of(asked: Queries, start: int, stop: int) -> Queries:
         mask=None if asked.mask is None else asked.mask[start:stop],
         situation=None if asked.situation is None else asked.situation[start:stop],
         predicted=None if asked.predicted is None else asked.predicted[start:stop],
+        written=None if asked.written is None else asked.written[start:stop],
     )
 
 
@@ -226,6 +231,7 @@ def taken(asked: Queries, rows: Long) -> Queries:
         mask=None if asked.mask is None else asked.mask[rows],
         situation=None if asked.situation is None else asked.situation[rows],
         predicted=None if asked.predicted is None else asked.predicted[rows],
+        written=None if asked.written is None else asked.written[rows],
     )
 
 

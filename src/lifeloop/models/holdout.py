@@ -25,10 +25,23 @@ class Holdout:
     user_ix: Int  # [B] whose query it is
     horizon: Horizon = "time"
     later: TrainData | None = None  # the events held out, of everybody
+    before_us: Long | None = None  # [B] what was written at or after it is not known
 
     def targets_of(self, b: int) -> Int:
         """Return what query b did next."""
         return self.targets[self.target_indptr[b] : self.target_indptr[b + 1]]
+
+    def with_written(self, *, most: int) -> "Holdout":
+        """Return the same, told what each person had written before what is held out of them.
+
+        The review of a thing held out is written at that moment or later, so it is never read.
+        At most ``most`` texts are.
+        """
+        written = self.data.written
+        if written is None or self.before_us is None:
+            return self
+        told = written.at(self.user_ix, self.queries.as_of_us, self.before_us, most=most)
+        return replace(self, queries=replace(self.queries, written=told))
 
     def thinned(self, n: int) -> "Holdout":
         """Return the same with at most n of the queries, evenly spread over them."""
@@ -40,6 +53,7 @@ class Holdout:
             self,
             queries=taken(self.queries, rows),
             user_ix=self.user_ix[rows],
+            before_us=None if self.before_us is None else self.before_us[rows],
             target_indptr=np.concatenate([[0], np.cumsum(sizes)]),
             targets=self.targets[slices(starts, sizes)],
         )
@@ -102,6 +116,7 @@ def hold_out(
         user_ix=users.astype(np.int32),
         horizon=horizon,
         later=only(data, later, as_of_us=data.as_of_us),
+        before_us=np.minimum(asked.as_of_us + 1, _first_times(data, later)[users]),
     )
 
 
@@ -150,6 +165,7 @@ def _steps(
         user_ix=data.user_ix[asked],
         horizon="last",
         later=only(data, later, as_of_us=data.as_of_us),
+        before_us=np.minimum(moment + 1, data.t_us[asked]),
     )
 
 
@@ -188,6 +204,13 @@ def _last_times(data: TrainData) -> Long:
     newest = np.full(data.n_users, UNTIMED, dtype=np.int64)
     np.maximum.at(newest, data.user_ix, data.t_us)
     return newest
+
+
+def _first_times(data: TrainData, held: Bool) -> Long:
+    """Return when the first of each person's events that are held out was [U]."""
+    first = np.full(data.n_users, np.iinfo(np.int64).max)
+    np.minimum.at(first, data.user_ix[held], data.t_us[held])
+    return first
 
 
 def _moved(asked: Queries, moments: Long) -> Queries:

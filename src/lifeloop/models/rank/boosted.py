@@ -77,6 +77,7 @@ class FittedBooster:
     level: float
     booster: Any
     tables: ShapTables | None  # None: LightGBM works out what features add
+    used: frozenset[str] = frozenset()  # names of the features that some tree asks for
 
     def score(self, features: Float) -> Double:
         """Return [C] scores of candidates [C, F]."""
@@ -118,7 +119,9 @@ class FittedBooster:
         import lightgbm
 
         booster = lightgbm.Booster(model_str=text)
-        return cls(text, names, slope, level, booster, ShapTables.of(booster))
+        splits = booster.feature_importance("split").tolist()
+        used = frozenset(name for name, n in zip(names, splits, strict=True) if n)
+        return cls(text, names, slope, level, booster, ShapTables.of(booster), used)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,6 +16,8 @@ LAST = ("last1", "last2", "last3")
 """The newest events, of which each part is asked on its own."""
 RECENT = 10
 """Events that count as what the person does lately."""
+WRITTEN = "written.cosine"
+"""How near a candidate is to what the person wrote; missing where they wrote nothing."""
 
 
 def names(parts: Sequence[str], levels: int = 0) -> tuple[str, ...]:
@@ -50,6 +52,7 @@ def names(parts: Sequence[str], levels: int = 0) -> tuple[str, ...]:
         "both.cosine_recent",
         "both.cosine_nearest",
         "both.cosine_words",
+        WRITTEN,
         *per_event,
     )
 
@@ -132,6 +135,7 @@ def _person_and_both(
     columns.append(facts.log_price[item_ix] - level)
     columns += _repeats(past, age, item_ix)
     columns += _contents(queries, b, past, item_ix, facts=facts)
+    columns.append(_written(queries, b, item_ix, facts=facts))
     return columns
 
 
@@ -175,3 +179,10 @@ def _contents(
     mean = np.where(has.any(axis=1), filled.sum(axis=1) / np.maximum(has.sum(axis=1), 1), np.nan)
     nearest = np.where(has.any(axis=1), np.where(has, cosine, -1.0).max(axis=1), np.nan)
     return [cosine[:, -1], mean, nearest, words]
+
+
+def _written(queries: Queries, b: int, item_ix: Int, *, facts: ItemFacts) -> Double:
+    words = None if queries.written is None else queries.written[b]
+    if words is None or not words.any():
+        return np.full(len(item_ix), np.nan)
+    return facts.nearness(item_ix, words)

@@ -38,6 +38,7 @@ class ItemFacts:
     log_price: Float  # [I] NaN where unknown
     books: Codebooks | None = None
     codes: Float | None = None  # [I, L] semantic codes, NaN where an item has no vector
+    text_width: int = 0  # of the texts in a vector that has pictures or sounds too; 0: all of it
     day: Int = field(init=False, repr=False)  # [D+1] of each entry, and one more
 
     def __post_init__(self) -> None:
@@ -90,6 +91,7 @@ class ItemFacts:
             else np.log(data.price).astype(np.float32),
             books=books,
             codes=None if books is None else _coded(books, data.content, data.content_ix),
+            text_width=data.blocks[0] if data.blocks else 0,
         )
 
     def at(self, item_ix: Int, as_of_us: int) -> list[Float | Double]:
@@ -126,9 +128,26 @@ class ItemFacts:
         found[:, b < 0] = np.nan
         return found
 
+    def nearness(self, item_ix: Int, words: Float) -> Double:
+        """Return [m] cosines of what items say with a unit vector of words; NaN for silent items.
+
+        Pictures and sounds of an item do not count: words are compared with words.
+        """
+        if not len(self.content):
+            return np.full(len(item_ix), np.nan)
+        own = self.content_ix[item_ix]
+        width = self.text_width or self.content.shape[1]
+        text = self.content[own, :width]  # [m, d]
+        size = np.linalg.norm(text, axis=1)
+        told = (own >= 0) & (size > 0)
+        found = np.full(len(item_ix), np.nan)
+        found[told] = (text[told] @ words[:width]) / size[told]
+        return found
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the whole state."""
         return {
+            "facts.text_width": np.array([self.text_width], dtype=np.int64),
             "facts.log_users": self.log_users,
             "facts.per_user": self.per_user,
             "facts.key": self.key,
@@ -148,6 +167,7 @@ class ItemFacts:
         held = {name: ar.needed(arrays, f"facts.{name}") for name in names}
         return cls(
             first_day=int(ar.needed(arrays, "facts.first_day")[0]),
+            text_width=int(arrays["facts.text_width"][0]) if "facts.text_width" in arrays else 0,
             books=books,
             codes=None if books is None else _coded(books, held["content"], held["content_ix"]),
             **held,

@@ -39,6 +39,12 @@ class FittedLogistic:
     slope: float
     level: float
 
+    @property
+    def used(self) -> frozenset[str]:
+        """Names of the features that have a weight, present or missing."""
+        heavy = (self.weight != 0) | (self.missing != 0)
+        return frozenset(name for name, own in zip(self.names, heavy, strict=True) if own)
+
     def score(self, features: Float) -> Double:
         """Return [C] scores of candidates [C, F]."""
         return np.asarray(self.shares(features).sum(axis=1))

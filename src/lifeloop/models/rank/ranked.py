@@ -5,6 +5,7 @@ out of fold on people they did not see. Only where they beat the blend there, by
 they served; otherwise the blend is, and the notes say so.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from lifeloop.contracts import TrainData
 from lifeloop.models.blend import Blend
+from lifeloop.models.holdout import Holdout
 from lifeloop.models.rank.boosted import FOLDS, Boosting, FittedBooster, Trained, train_booster
 from lifeloop.models.rank.calibration import checked
 from lifeloop.models.rank.codes import fit_codebooks
@@ -22,6 +24,9 @@ from lifeloop.models.rank.reranked import FittedRanked
 from lifeloop.models.rank.rules import rules
 from lifeloop.models.rank.table import Table, joined_tables, ndcg_per_query, training_table
 
+MOST_TEXTS = 5000
+"""Texts that people wrote, read for a slice at most: a large encoder takes a tenth of a second
+for a long one. People beyond it are learned from as if they had written nothing."""
 Kind = Literal["trees", "tree", "logistic"]
 MARGIN = 0.005
 """Share of NDCG@10 by which trees must beat the blend: they cost time, and reasons get longer."""
@@ -74,6 +79,7 @@ class Ranked:
         if not learned.fitted or learned.rule != "linear":
             said: tuple[str, ...] = ("the linear blend is served: too little to train a ranker on",)
         else:
+            cuts = tuple(cut.with_written(most=MOST_TEXTS) for cut in cuts)
             table = joined_tables(
                 [
                     training_table(
@@ -95,7 +101,7 @@ class Ranked:
                 else:
                     trained = train_booster(table, feature_names, self.boosting, rng=tree_rng)
             wins, told = _judged(trained, table, margin=self.margin)
-            said = (*_reliable(trained, table), *_readable(trained), told)
+            said = (*_wrote(cuts), *_reliable(trained, table), *_readable(trained), told)
             booster = trained.fitted if trained is not None and wins else None
         if booster is None:  # trees read what every part says, a blend only what has a weight
             learned = learned.lean()
@@ -113,6 +119,16 @@ class Ranked:
     def _last(self, data: TrainData) -> int:
         """More targets per person where there are few people."""
         return max(1, min(self.last, -(-self.most // max(1, data.n_users))))
+
+
+def _wrote(cuts: Sequence[Holdout]) -> tuple[str, ...]:
+    """Return of how many people the ranker was told what they had written, if of any."""
+    told = [cut.queries.written for cut in cuts if cut.queries.written is not None]
+    known = sum(int(rows.any(axis=1).sum()) for rows in told)
+    if not known:
+        return ()
+    n = sum(len(cut.queries) for cut in cuts)
+    return (f"the ranker read what people had written before {known:,} of {n:,} held-out queries",)
 
 
 def _reliable(trained: Trained | TrainedLogistic | None, table: Table) -> tuple[str, ...]:

@@ -3,7 +3,8 @@
 The score of a candidate is the sum of its features' TreeSHAP values. What the features of a part
 add belongs to that part and is shared among the person's events in proportion to the part's own
 amounts; what the blend's features add is shared among the parts in proportion to their terms in
-it; the rest (the item, the person, the base value) stands under the name "ranker".
+it; how near an item is to what the person wrote stands under the name "written"; the rest (the
+item, the person, the base value) under the name "ranker".
 
 An item that nobody has used has no behaviour for trees to read. It keeps the place the blend gives
 it: of the candidates' scores it gets the one at its place in the blend. People without a history
@@ -12,6 +13,7 @@ are served by the blend.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -26,12 +28,13 @@ from lifeloop.contracts import (
     Int,
     Queries,
 )
+from lifeloop.errors import BundleError
 from lifeloop.models.blended import FittedBlend
 from lifeloop.models.context import FittedContext
 from lifeloop.models.data import part_of
 from lifeloop.models.rank.boosted import FittedBooster
 from lifeloop.models.rank.candidates import Lists, gather
-from lifeloop.models.rank.features import features
+from lifeloop.models.rank.features import WRITTEN, features, names
 from lifeloop.models.rank.items import ItemFacts
 from lifeloop.models.rank.logistic import FittedLogistic
 from lifeloop.models.rank.traces import Amounts, place_in_blend, traced
@@ -44,6 +47,13 @@ class RankerName:
     """Stands among the parts for what the trees add themselves."""
 
     name: str = "ranker"
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenName:
+    """Stands among the parts for what the trees add for what the person wrote."""
+
+    name: str = "written"
 
 
 class Ordered(NamedTuple):
@@ -69,12 +79,14 @@ class RankedScored:
 
     @property
     def parts(self) -> tuple[Any, ...]:
-        """The parts, the ranker for what is not theirs, then the words and the context if any."""
+        """The parts, the ranker for what is not theirs, then what was written, the words asked for
+        and the context, each if there is any."""
         own = self.fitted.blend.parts
         more = () if self.cold is None else self.cold.parts[len(own) :]
         if self.cold is None and self._context is not None:
             more = (self._context,)
-        return (*own, RankerName(), *more)
+        wrote = () if self.queries.written is None else (WrittenName(),)
+        return (*own, RankerName(), *wrote, *more)
 
     @property
     def _context(self) -> FittedContext | None:
@@ -172,8 +184,12 @@ class RankedScored:
         )
         made = traced(told, self.fitted.blend.parts, self.queries, b, item_ix)
         more = np.zeros((len(self.parts) - len(made), *made.shape[1:]))
-        if len(more):
+        if len(more) and self._context is not None:
             more[-1, :, -1] = self._moved(b, item_ix)  # the context is the last of them
+        if self.queries.written is not None:
+            near = _near(told, these.features)
+            more[0, :, -1] += near
+            made[-1, :, -1] -= near
         return np.concatenate([made, more])
 
     def _moved(self, b: int, item_ix: Int) -> Double:
@@ -194,7 +210,9 @@ class RankedScored:
 
     def _features(self, b: int, item_ix: Int) -> Float:
         parts, facts = self.fitted.parts, self.fitted.facts
-        return features(self.lists(b), self.queries, b, item_ix, parts=parts, facts=facts)
+        told = features(self.lists(b), self.queries, b, item_ix, parts=parts, facts=facts)
+        columns = self.fitted.columns
+        return told if columns is None else np.ascontiguousarray(told[:, columns])
 
     def _asked_for(self, b: int, item_ix: Int) -> "Ordered":
         """Return some items, from the candidates that were put in order where all are of them."""
@@ -260,6 +278,25 @@ class FittedRanked:
         """Return the fitted part of that name, None where there is none."""
         return self.blend.part(name)
 
+    @property
+    def reads_written(self) -> bool:
+        """Whether what a person wrote can change a slate: else no request needs to read it."""
+        return self.booster is not None and WRITTEN in self.booster.used
+
+    @property
+    def columns(self) -> Int | None:
+        """Places of the features that the ranker was trained on; None: all of them, in order.
+
+        Raises
+        ------
+        BundleError
+            It was trained on a feature that this version does not know.
+        """
+        if self.booster is None:
+            return None
+        parts = tuple(part.name for part in self.parts)
+        return _columns(self.booster.names, parts, self.facts.levels)
+
     def scored(self, queries: Queries) -> Scored | RankedScored:
         """Score every item once, for everything that a request needs."""
         warm = has_history(queries)
@@ -296,13 +333,39 @@ class FittedRanked:
     @classmethod
     def load(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """Rebuild from ``arrays``."""
-        return cls(
+        made = cls(
             name=bytes(arrays["ranked.name"]).decode(),
             blend=FittedBlend.load(arrays),
             booster=_ranker(arrays),
             facts=ItemFacts.load(arrays),
             repeats=bool(arrays["ranked.repeats"][0]),
         )
+        _ = made.columns  # refused here, and not at the first request
+        return made
+
+
+def _near(told: Amounts, features: Float) -> Double:
+    """Return what nearness to the person's words adds [m], 0 where it is missing or unread."""
+    if WRITTEN not in told.names:  # trained before there was such a feature
+        return np.zeros(len(features))
+    place = told.names.index(WRITTEN)
+    silent = np.isnan(features[:, place]) | told.fresh
+    return np.where(silent, 0.0, told.shares[:, place])
+
+
+@lru_cache(maxsize=64)
+def _columns(wanted: tuple[str, ...], parts: tuple[str, ...], levels: int) -> Int | None:
+    known = {name: place for place, name in enumerate(names(parts, levels))}
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise BundleError(
+            "the ranker of this bundle was trained on features that this version does not know",
+            got=", ".join(unknown[:10]),
+            allowed=f"{len(known)} features, such as {next(iter(known))}",
+            hint="lifeloop train, or install the version that made the bundle",
+        )
+    places = np.array([known[name] for name in wanted], np.int32)
+    return None if wanted == tuple(known) else places
 
 
 def _ranker(arrays: Mapping[str, NDArray[Any]]) -> FittedBooster | FittedLogistic | None:
