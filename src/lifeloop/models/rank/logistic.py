@@ -41,9 +41,8 @@ class FittedLogistic:
 
     @property
     def used(self) -> frozenset[str]:
-        """Names of the features that have a weight, present or missing."""
-        heavy = (self.weight != 0) | (self.missing != 0)
-        return frozenset(name for name, own in zip(self.names, heavy, strict=True) if own)
+        """Names of the features whose value has a weight; of one that was never there none has."""
+        return frozenset(n for n, own in zip(self.names, self.weight != 0, strict=True) if own)
 
     def score(self, features: Float) -> Double:
         """Return [C] scores of candidates [C, F]."""
