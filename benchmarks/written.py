@@ -8,14 +8,20 @@ ranked, trees always served. Per seed the same split and the same blend, and tre
 words, ``with`` them, and with words ``dealt`` to other people, which must not help. NDCG@10, and
 the difference per person, mean of the seeds, with its 95% bootstrap interval over people.
 
+``python -m benchmarks.written cost``: what it costs a request, in processor seconds of one project
+of one half (trees trained on few queries, always served): ``recommend`` of the same people with the
+ranker told of their words and not, in turns; and the reading of their texts for the first time.
+
 The log comes from ``LIFELOOP_DATA`` (../shared/data). Vectors are kept in ``.bench``.
 """
 
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -24,11 +30,12 @@ import polars as pl
 from benchmarks.codes import parts
 from benchmarks.encoding import vectors_of
 from benchmarks.texts import instruments
+from lifeloop import Lifeloop
 from lifeloop.config import Models
 from lifeloop.contracts import Double, Float, Int, Long, TrainData, Written
 from lifeloop.evaluate import Catalogue, evaluate
 from lifeloop.evaluate.bootstrap import bootstrap
-from lifeloop.models import Blend, FittedBlend, build
+from lifeloop.models import Blend, FittedBlend, FittedRanked, build
 from lifeloop.models.holdout import Holdout
 from lifeloop.models.learned import Learned
 from lifeloop.models.rank.ranked import Ranked
@@ -153,7 +160,75 @@ def _difference(scores: list[list[dict[str, Double]]], arm: str) -> dict[str, An
     }
 
 
+def cost(people: int = 200, rounds: int = 5) -> dict[str, Any]:
+    """Return processor milliseconds of a request, told of words and not, and of a first reading."""
+    half = parts("instruments", 0)[0]
+    events = half.rows.join(
+        instruments().written.select("user_id", "item_id", "text"), on=["user_id", "item_id"]
+    )
+    fitted = Ranked.fit
+
+    def keen(self: Ranked, data: TrainData, *, rng: np.random.Generator) -> FittedRanked:
+        return fitted(replace(self, margin=-1.0, most=300), data, rng=rng)
+
+    models = {"ranker": "trees", "text_encoder": ENCODER, "ease_items": 1000}
+    scenario = {"name": "words", "extends": "ecommerce", "models": models}
+    reads = FittedRanked.reads_written
+    with tempfile.TemporaryDirectory() as work:
+        home = Path(work)
+        titles = {"item_id": list(half.texts), "description": list(half.texts.values())}
+        pl.DataFrame(titles).write_ndjson(home / "items.jsonl")
+        events.select(
+            "user_id",
+            "item_id",
+            "text",
+            type=pl.lit("purchase"),
+            value=pl.lit(1.0),
+            order_id=pl.col("seq").cast(pl.String),
+            occurred_at=pl.col("t_us") // 1_000_000,
+        ).write_ndjson(home / "events.jsonl")
+        with Lifeloop.open(home / "project", scenario=scenario) as loop:
+            loop.import_items(home / "items.jsonl")
+            loop.import_events(home / "events.jsonl")
+            Ranked.fit = keen  # type: ignore[method-assign]
+            loop.train()
+            model = loop.model()
+            assert isinstance(model.blend, FittedRanked)
+            assert model.blend.reads_written, "no tree asks for the words: nothing to measure"
+            assert model.reader is not None
+            ids = events["user_id"].unique().sort().head(people).to_list()
+            spent: dict[bool, list[float]] = {True: [], False: []}
+            for n in range(-1, rounds):  # the first round warms up
+                for told in (n % 2 == 0, n % 2 == 1):
+                    FittedRanked.reads_written = property(lambda _, told=told: told)  # type: ignore
+                    begun = time.process_time()
+                    for user in ids:
+                        loop.recommend(user, k=10)
+                    if n >= 0:
+                        spent[told].append(1000 * (time.process_time() - begun) / len(ids))
+            FittedRanked.reads_written = reads  # type: ignore[method-assign]
+            first = []
+            for user in ids:
+                texts = [t for t in loop.store.histories([user])[0].text if t][-3:]
+                model.reader._seen.clear()
+                begun = time.process_time()
+                model.reader.read_all(texts)
+                first.append(1000 * (time.process_time() - begun))
+    return {
+        "people": len(ids),
+        "ms told": [round(v, 2) for v in spent[True]],
+        "ms not told": [round(v, 2) for v in spent[False]],
+        "ms added, median of rounds": round(
+            float(np.median(np.array(spent[True]) - np.array(spent[False]))), 3
+        ),
+        "ms of reading three texts for the first time, median": round(float(np.median(first)), 2),
+    }
+
+
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["cost"]:
+        print(json.dumps(cost(), indent=1))
+        sys.exit()
     chosen: Literal["loo", "time"] = "time" if sys.argv[1:2] == ["time"] else "loo"
     seeds = int(sys.argv[2]) if len(sys.argv) > 2 else 3
     print(json.dumps(measured(chosen, seeds), indent=1))

@@ -13,14 +13,13 @@ import pytest
 from test_ranker_training import lists_of
 
 from lifeloop import Lifeloop, request
-from lifeloop.config import Models
 from lifeloop.contracts import UNTIMED, Float, Int, Long, TrainData, Written
 from lifeloop.encoders import NgramHash
 from lifeloop.errors import BundleError
 from lifeloop.evaluate import Catalogue, evaluate
-from lifeloop.explain import Facts, explain
+from lifeloop.explain import Facts, Happened, explain
 from lifeloop.explain.reasons import QUOTED
-from lifeloop.models import FittedRanked, build, from_parts, histories, to_parts
+from lifeloop.models import Blend, FittedRanked, from_parts, histories, to_parts
 from lifeloop.models.data import DAY_US, queries
 from lifeloop.models.holdout import hold_out
 from lifeloop.models.rank.boosted import Boosting, train_booster
@@ -29,6 +28,7 @@ from lifeloop.models.rank.items import ItemFacts
 from lifeloop.models.rank.ranked import Ranked
 from lifeloop.models.rank.reranked import RankedScored
 from lifeloop.models.rank.table import joined_tables, training_table
+from lifeloop.models.retrieve.itemknn import ItemKNN
 from lifeloop.models.retrieve.popularity import Popularity
 from lifeloop.reading import TextReader
 from lifeloop.testing.checkerboard import START_US, tiny
@@ -211,11 +211,17 @@ def wordy() -> TrainData:
     return replace(data, written=writings(texts, n_users))
 
 
+KEEN = Ranked(
+    Blend(parts=(Popularity(), ItemKNN()), horizon="last"),
+    boosting=Boosting(rounds=40, rate=0.1),
+    margin=-1.0,
+    least_people=20,
+    most=400,
+)
+
+
 def fit(data: TrainData, kind: Literal["trees", "logistic"] = "trees") -> FittedRanked:
-    (ranked,) = build(["ranked"], Models(ease_items=10), horizon="last")
-    assert isinstance(ranked, Ranked)
-    keen = replace(ranked, margin=-1.0, least_people=20, kind=kind)
-    return keen.fit(data, rng=np.random.default_rng(0))
+    return replace(KEEN, kind=kind).fit(data, rng=np.random.default_rng(0))
 
 
 @pytest.fixture(scope="module")
@@ -277,8 +283,7 @@ def test_a_bundle_keeps_the_feature_and_one_made_before_there_was_it_still_serve
     np.testing.assert_array_equal(again.score(asking("tea")), told.score(asking("tea")))
     # one of the version before: trained without the feature, and kept without the width of texts
     data = wordy()
-    (ranked,) = build(["ranked"], Models(ease_items=10), horizon="last")
-    assert isinstance(ranked, Ranked)
+    ranked = KEEN
     cuts = ranked.blend.slices(data, rng=np.random.default_rng(1), last=3)
     learned = ranked.blend.learn(cuts, rng=np.random.default_rng(2))
     table = joined_tables(
@@ -348,12 +353,10 @@ def test_an_evaluation_tells_the_ranker_what_was_written_before_the_target() -> 
         }
     )  # fmt: skip
     spy = Spy(data.written)
-    (ranked,) = build(["ranked"], Models(ease_items=10), horizon="last")
-    assert isinstance(ranked, Ranked)
     scores = []
     for written in (None, lambda ids: spy):
         report = evaluate(
-            frame, {"ranked": replace(ranked, margin=-1.0, least_people=20)}, protocol="loo",
+            frame, {"ranked": KEEN}, protocol="loo",
             catalogue=Catalogue([f"i{i:02}" for i in range(48)], data.content, data.content_ix),
             written=written, rng=np.random.default_rng(0),
         )  # fmt: skip
@@ -442,8 +445,8 @@ def _keen(fit: Any) -> Any:
     def whatever_they_gain(
         self: Ranked, data: TrainData, *, rng: np.random.Generator
     ) -> FittedRanked:
-        keen = replace(self, margin=-1.0, least_people=20)
-        made: FittedRanked = fit(keen, data, rng=rng)
+        assert self.kind == "trees"
+        made: FittedRanked = fit(KEEN, data, rng=rng)
         return made
 
     return whatever_they_gain
@@ -451,8 +454,6 @@ def _keen(fit: Any) -> Any:
 
 def test_the_reason_quotes_what_was_written_in_both_languages_and_shortens_it() -> None:
     amounts = {"written": np.array([0.1, 0.0, 2.0]), "ease": np.array([0.1, 0.1, 0.0])}
-    from lifeloop.explain import Happened
-
     happened = [Happened("a", "bought"), Happened("b", "bought")]
     facts = Facts(wrote="green tea")
     assert explain(amounts, happened, facts=facts).evidence.text == (
