@@ -7,6 +7,7 @@ SPLIT is ``loo`` (each person's last item) or ``time`` (the last fifth of the ev
 ranked, trees always served. Per seed the same split and the same blend, and trees ``without``
 words, ``with`` them, and with words ``dealt`` to other people, which must not help. NDCG@10, and
 the difference per person, mean of the seeds, with its 95% bootstrap interval over people.
+``--no-dealt`` leaves the third out.
 
 ``python -m benchmarks.written cost``: what it costs a request, in processor seconds of one project
 of one half (trees trained on few queries, always served): ``recommend`` of the same people with the
@@ -94,7 +95,9 @@ def words(arm: str, reader: TextReader, told: Told) -> Callable[[Sequence[str]],
     return {"without": None, "with": own, "dealt": dealt}[arm]
 
 
-def measured(split: Literal["loo", "time"], seeds: int) -> dict[str, Any]:
+def measured(
+    split: Literal["loo", "time"], seeds: int, arms: Sequence[str] = ARMS
+) -> dict[str, Any]:
     """Return NDCG@10 per arm, half and seed, and the paired differences."""
     (found,) = build(["ranked"], Models(), horizon="last" if split == "loo" else "time")
     assert isinstance(found, Ranked)
@@ -111,7 +114,7 @@ def measured(split: Literal["loo", "time"], seeds: int) -> dict[str, Any]:
         for seed in range(seeds):
             _held.clear()
             scores[-1].append({})
-            for arm in ARMS:
+            for arm in arms:
                 begun = time.process_time()
                 report = evaluate(
                     part.rows,
@@ -135,7 +138,7 @@ def measured(split: Literal["loo", "time"], seeds: int) -> dict[str, Any]:
                 }
                 out["runs"].append(run)
                 print(json.dumps(run), file=sys.stderr, flush=True)
-        for arm in ARMS[1:]:
+        for arm in arms[1:]:
             out[f"{arm} - without"] = _difference(scores, arm)
             print(arm, json.dumps(out[f"{arm} - without"]), file=sys.stderr, flush=True)
     return out
@@ -230,5 +233,6 @@ if __name__ == "__main__":
         print(json.dumps(cost(), indent=1))
         sys.exit()
     chosen: Literal["loo", "time"] = "time" if sys.argv[1:2] == ["time"] else "loo"
-    seeds = int(sys.argv[2]) if len(sys.argv) > 2 else 3
-    print(json.dumps(measured(chosen, seeds), indent=1))
+    seeds = int(sys.argv[2]) if len(sys.argv) > 2 else 2
+    arms = ARMS[:2] if "--no-dealt" in sys.argv else ARMS
+    print(json.dumps(measured(chosen, seeds, arms), indent=1))

@@ -77,7 +77,7 @@ def measure(
         found.items["item_id"].to_list(), encoded.content, encoded.content_ix, encoded.blocks
     )
     reader, text = encoded.reader, scenario.models.text
-    wrote = Told.of(snapshot, text)
+    wrote = Told.of(snapshot, text)  # texts are read only where a ranker asks for them
     del snapshot, found, split  # the fits need the memory
     horizon: Literal["last", "time"] = "last" if protocol == "loo" else "time"
     specifications = build(models, scenario.models, horizon=horizon, repeats=repeats)

@@ -25,8 +25,8 @@ from lifeloop.models.rank.rules import rules
 from lifeloop.models.rank.table import Table, joined_tables, ndcg_per_query, training_table
 
 MOST_TEXTS = 5000
-"""Texts that people wrote, read for a slice at most: a large encoder takes a tenth of a second
-for a long one. People beyond it are learned from as if they had written nothing."""
+"""Texts that people wrote, read for a slice at most: large encoders are slow (docs/encoders.md).
+Queries beyond it are learned from as if nothing had been written."""
 Kind = Literal["trees", "tree", "logistic"]
 MARGIN = 0.005
 """Share of NDCG@10 by which trees must beat the blend: they cost time, and reasons get longer."""
