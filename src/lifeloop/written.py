@@ -277,7 +277,9 @@ def searched(reader: TextReader, history: History, *, t_us: int, gap_minutes: fl
 
 def _pooled(weight: ArrayLike, vectors: Float) -> Float | None:
     """Return the weighted sum of vectors [k, d] at length 1, None where there is none."""
-    pooled = np.asarray(weight, dtype=np.float64) @ vectors
+    own = np.asarray(weight, dtype=np.float64)
+    # words of years ago weigh next to nothing, and alone they are still all there is
+    pooled = (own / max(float(own.max()), np.finfo(np.float64).tiny)) @ vectors
     norm = float(np.linalg.norm(pooled))
     return None if norm < 1e-9 else (pooled / norm).astype(np.float32)
 

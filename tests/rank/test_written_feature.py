@@ -184,6 +184,15 @@ def test_what_is_held_out_never_tells_of_itself(horizon: str) -> None:
         np.testing.assert_allclose(again[b], rows[b], atol=1e-6)
 
 
+def test_words_of_years_ago_count_where_there_are_no_newer_ones() -> None:
+    then = START_US - 4000 * DAY_US  # 2^-400 with a half-life of ten days
+    told = one(writings([(0, then, "tea")], 1), 0, START_US, START_US)
+    np.testing.assert_allclose(told, READER.read("tea"), atol=1e-6)
+    newer = [(0, then, "tea"), (0, START_US - DAY_US, "guitar")]
+    told = one(writings(newer, 1), 0, START_US, START_US)
+    np.testing.assert_allclose(told, READER.read("guitar"), atol=1e-6)
+
+
 def test_few_texts_are_read_where_reading_is_dear() -> None:
     now = START_US + 9 * DAY_US
     written = writings([(u, START_US, f"text {u}") for u in range(20)], 20)
