@@ -196,7 +196,7 @@ def test_words_of_years_ago_count_where_there_are_no_newer_ones() -> None:
 def test_few_texts_are_read_where_reading_is_dear() -> None:
     now = START_US + 9 * DAY_US
     written = writings([(u, START_US, f"text {u}") for u in range(20)], 20)
-    users, moment = np.arange(20), np.full(20, now)
+    users, moment = np.arange(20, dtype=np.int32), np.full(20, now)
     assert written.at(users, moment, moment).any(axis=1).sum() == 20
     some = written.at(users, moment, moment, most=7)
     assert 5 <= some.any(axis=1).sum() <= 7
@@ -277,7 +277,7 @@ def test_amounts_still_sum_to_the_score_and_say_what_words_added(told: FittedRan
 def test_a_ranker_that_was_told_of_no_words_does_not_ask_for_any() -> None:
     silent = replace(wordy(), written=None)
     for kind in ("trees", "logistic"):
-        fitted = fit(silent, kind)  # type: ignore[arg-type]
+        fitted = fit(silent, kind)
         assert fitted.booster is not None
         assert not fitted.reads_written
     assert fit(wordy(), "logistic").reads_written
