@@ -143,14 +143,12 @@ class Blend:
             rule = "rrf"
         else:
             rngs = rng.spawn(len(names))
-            # settings of parts come from the slice with most people, not from the fashion of few
-            most = max(range(len(some)), key=lambda n: len(some[n].queries))
-            judge = self._judge(some[most])
+            judge = self._judge(some[0])
             worth = _worth(cuts[0].data)
 
             def climbing(part: Retriever, r: np.random.Generator) -> Climbed:
-                found = climb(part, cuts[most], judge, rng=r)
-                return tuned(found, cuts[most], judge, budget=self.tuning, rng=r)
+                found = climb(part, cuts[0], judge, rng=r)
+                return tuned(found, cuts[0], judge, budget=self.tuning, rng=r)
 
             climbed = together(
                 [partial(climbing, part, r) for part, r in zip(self.parts, rngs, strict=True)],
@@ -160,8 +158,8 @@ class Blend:
             parts = [_settled(found.part, found.fitted) for found in climbed]
             notes += [found.told for found in climbed if found.told]
             fitted = [
-                [found.fitted for found in climbed] if n == most else _fitted(parts, cut.data, rngs)
-                for n, cut in enumerate(cuts)
+                [found.fitted for found in climbed],
+                *(_fitted(parts, cut.data, rngs) for cut in cuts[1:]),
             ]
             fading = [p for p in range(len(names)) if hasattr(fitted[0][p], "at")]
             tried = [

@@ -7,8 +7,8 @@ one cannot be repaired by the weight in the blend.
 
 A part that solves for its ``n_items`` most-used items, at a cost of their number cubed, climbs with
 the ``FEWER`` most used where the catalogue is large, and is fitted in full where it arrives. Where
-it can tell what it counts from what it solves (``counted``, ``solved``), it counts once. A part whose
-fit is dear on some data says so (``climbs``) and keeps its setting there.
+it can tell what it counts from what it solves (``counted``, ``solved``), it counts once. A part of
+which a fit is dear on some data says so (``climbs``) and keeps its setting there.
 """
 
 from collections.abc import Callable, Sequence
