@@ -9,9 +9,7 @@ import pytest
 from lifeloop.contracts import FittedRetriever, Retriever, TrainData
 from lifeloop.models.climb import climb
 from lifeloop.models.holdout import Holdout
-from lifeloop.models.retrieve import itemknn
 from lifeloop.models.retrieve.ease import Ease, FittedEase
-from lifeloop.models.retrieve.itemknn import ItemKNN
 from lifeloop.models.retrieve.sequential import SequentialRidge
 from lifeloop.testing.checkerboard import checkerboard
 
@@ -124,37 +122,3 @@ def test_what_no_step_changes_is_counted_once_and_the_answer_is_the_same(
     np.testing.assert_array_equal(
         cast(FittedEase, found.fitted).weights, cast(FittedEase, again).weights
     )
-
-
-def _slice(data: object) -> Holdout:
-    return cast(Holdout, type("Slice", (), {"data": data})())
-
-
-def test_shrinkage_of_itemknn_is_climbed_to_what_is_judged_best() -> None:
-    def judge(fitted: FittedRetriever) -> float:  # the weakest neighbours are those of step 100
-        return -abs(float(cast(Any, fitted).strength.max()) - at_100)
-
-    data = checkerboard().data
-    rng = np.random.default_rng(0)
-    at_100 = float(ItemKNN(shrink=100.0).fit(data, rng=rng).strength.max())
-    found = climb(ItemKNN(), _slice(data), judge, rng=rng)
-    assert cast(ItemKNN, found.part).shrink == 100.0
-    assert found.told is not None
-    assert "shrink 100" in found.told
-
-
-def test_a_part_that_is_dear_on_some_data_keeps_its_setting_there(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    data = checkerboard().data
-    assert ItemKNN().climbs(data)
-    monkeypatch.setattr(itemknn, "CLIMBED", 1)
-    assert not ItemKNN().climbs(data)
-    judged: list[object] = []
-
-    def judge(fitted: FittedRetriever) -> float:
-        judged.append(fitted)
-        return 0.0
-
-    found = climb(ItemKNN(), _slice(data), judge, rng=np.random.default_rng(0))
-    assert (found.part, judged, found.told) == (ItemKNN(), [], None)

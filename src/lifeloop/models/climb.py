@@ -7,8 +7,7 @@ one cannot be repaired by the weight in the blend.
 
 A part that solves for its ``n_items`` most-used items, at a cost of their number cubed, climbs with
 the ``FEWER`` most used where the catalogue is large, and is fitted in full where it arrives. Where
-it can tell what it counts from what it solves (``counted``, ``solved``), it counts once. A part of
-which a fit is dear on some data says so (``climbs``) and keeps its setting there.
+it can tell what it counts from what it solves (``counted``, ``solved``), it counts once.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,8 +45,6 @@ def climb(part: Retriever, inner: Holdout, judge: Judge, *, rng: np.random.Gener
         A fitted part to its NDCG@10 on the slice.
     """
     ladder: Sequence[Retriever] = getattr(part, "ladder", lambda: (part,))()
-    if not getattr(part, "climbs", lambda data: True)(inner.data):
-        ladder = (part,)
     seed = int(rng.integers(2**31))
     place = ladder.index(part)
     solved = getattr(part, "n_items", 0) if len(ladder) > 1 else 0

@@ -1,6 +1,6 @@
 """Items used by the same people: cosine over people, the k nearest per item."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,6 @@ from lifeloop.models.retrieve.topk import neighbour_lists
 
 BLOCK_CELLS = 8_000_000
 """Co-occurrences held at once while neighbours are chosen."""
-SHRINKS = (1.0, 3.0, 10.0, 30.0)
-"""Shares of the shrinkage that are tried where settings are learned."""
-CLIMBED = 50_000_000
-"""Co-occurrences above which they are not: each step costs a fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +24,7 @@ class ItemKNN:
     k : int
         Neighbours kept per item.
     shrink : float
-        Distrust of items with few people, in people. How much is right differs by a factor of
-        thirty between data sets: much where the answer is months away or items are rare.
+        Distrust of items with few people, in people.
     half_life_events : float or None
         How fast the history fades, see ``fold``.
     """
@@ -38,21 +33,6 @@ class ItemKNN:
     shrink: float = 10.0
     half_life_events: float | None = None
     name: str = "itemknn"
-
-    @property
-    def step(self) -> str:
-        """What tells the steps of the ladder apart."""
-        return f"shrink {self.shrink:g}"
-
-    def ladder(self) -> "tuple[ItemKNN, ...]":
-        """Return the same with more shrinkage; see ``models.climb``."""
-        return tuple(replace(self, shrink=self.shrink * times) for times in SHRINKS)
-
-    def climbs(self, data: TrainData) -> bool:
-        """Return whether a fit is cheap enough to be repeated for every step."""
-        events = np.bincount(data.user_ix, minlength=1).astype(np.float64)
-        most = min(float(np.square(events).sum()), float(data.n_items) ** 2)
-        return most <= CLIMBED
 
     def fit(self, data: TrainData, *, rng: np.random.Generator) -> FittedNeighbours:
         """Count who used both; nothing random."""
