@@ -28,6 +28,11 @@ SEARCHES = 3
 """Newest searches of a session that count."""
 BATCH = 256
 """Texts handed to the encoder at once."""
+QUICK = ("tfidf", "hash")
+"""Encoders that read thousands of texts in seconds."""
+MOST_SLOW = 1000
+"""Texts that another encoder reads for one slice of a training at most: it may need a second for
+two of them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -182,12 +187,17 @@ class Writings:
         )
 
     def at(self, users: Int, as_of_us: Long, before_us: Long, *, most: int | None = None) -> Float:
-        """Return [B, d]; see ``contracts.Written``. ``most`` is kept by reading every n-th row."""
+        """Return [B, d]; see ``contracts.Written``. ``most`` is kept by reading every n-th row.
+
+        A slow encoder reads ``MOST_SLOW`` where ``most`` is more.
+        """
         found = [
             self._words(int(user), int(as_of), int(before))
             for user, as_of, before in zip(users, as_of_us, before_us, strict=True)
         ]
         rows = [b for b, each in enumerate(found) if each.texts]
+        if most is not None and self.reader.made_by not in QUICK:
+            most = min(most, MOST_SLOW)
         step = 1
         while most is not None and len({t for b in rows[::step] for t in found[b].texts}) > most:
             step += 1

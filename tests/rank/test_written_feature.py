@@ -202,6 +202,16 @@ def test_few_texts_are_read_where_reading_is_dear() -> None:
     assert 5 <= some.any(axis=1).sum() <= 7
 
 
+def test_a_slow_encoder_reads_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lifeloop.written.MOST_SLOW", 4)
+    told = writings([(u, START_US, f"text {u}") for u in range(20)], 20)
+    users, moment = np.arange(20, dtype=np.int32), np.full(20, START_US + DAY_US)
+    for name, most in (("hash", 12), ("tfidf", 12), ("e5", 4), ("my-model", 4)):
+        reader = replace(READER, made_by=name)
+        some = replace(told, reader=reader).at(users, moment, moment, most=12)
+        assert most / 2 < some.any(axis=1).sum() <= most, name
+
+
 def wordy() -> TrainData:
     """People use things of six kinds, at random; each review speaks of the kind that comes next."""
     rng = np.random.default_rng(4)
