@@ -100,7 +100,7 @@ def active_day_histogram(
         (``by``,) active_days (1 to 30, all there), n, share, share_low, share_high,
         reason(, small: the segment has few users).
     """
-    view = opened(events, options, named=members)
+    view = opened(events, options)
     last = -1 if view.empty else min(view.last_day(view.last), view.log.last_day)
     rows = _days_active(view, last)
     if members:

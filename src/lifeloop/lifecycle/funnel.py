@@ -53,7 +53,7 @@ def signup_conversion(
     ----------
     spec/lifecycle.md, section 2.
     """
-    view = opened(events, options, needs=("t_us",), named=members)
+    view = opened(events, options, needs=("t_us",))
     joined = day_of_kth(view, _types(joins, "joins"), 1)
     people = _without_account(view, new_users(view)).join(joined, on="user_id", how="left")
     return within_table(view, people, within_days=within_days, members=members, reason=NOBODY)
@@ -134,7 +134,7 @@ def conversion(
     polars.DataFrame
         As ``signup_conversion``.
     """
-    view = opened(events, options, needs=("t_us",), named=members)
+    view = opened(events, options, needs=("t_us",))
     ordered = first_order_days(view, _types(orders, "orders"), tuple(refunds))
     people = new_users(view).join(ordered, on="user_id", how="left")
     return within_table(view, people, within_days=within_days, members=members, reason=NOBODY)

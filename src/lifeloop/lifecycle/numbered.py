@@ -112,22 +112,6 @@ def numbered_firsts(view: View) -> Lazy | None:
     return found
 
 
-def numbered_first_days(view: View) -> Lazy | None:
-    """Return the first active day of each user: user_id (a number), day; None: the long way."""
-    log = view.log
-    if view.by or log.named or log.lo_us is None or log.hi_us is None:
-        return None
-    low, high = day_of(log.lo_us, log.zone), day_of(log.hi_us, log.zone)
-    wide = high - low + 1
-    if wide > MOST_PERIODS:
-        return None
-    keys = _acts(view).select(key=pl.col("user_id") * wide + (pl.col("day") - low)).sort("key")
-    user = pl.col("key") // wide
-    first = keys.filter((user != user.shift(1)).fill_null(value=True))
-    found: Lazy = nw.from_native(first.select(user_id=user, day=pl.col("key") % wide + low))
-    return found
-
-
 def numbered_instants(view: View) -> Lazy | None:
     """Return the active events of each user in order, each with the times before and after it.
 

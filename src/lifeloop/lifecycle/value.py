@@ -63,7 +63,7 @@ def observed_ltv(
     """
     if entry not in get_args(Entry):
         raise InputError("unknown entry", got=entry, allowed=", ".join(get_args(Entry)))
-    view = opened(events, options, needs=("value",), named=members)
+    view = opened(events, options, needs=("value",))
     bought, back = tuple(order_types), tuple(refund_types)
     check_currency(view, bought, back, apart=True)
     table = kept(order_table(view, bought, back))

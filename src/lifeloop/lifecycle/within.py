@@ -7,7 +7,6 @@ import polars as pl
 
 from lifeloop.errors import InputError
 from lifeloop.lifecycle.frame import Lazy, collect, distinct
-from lifeloop.lifecycle.numbered import numbered_first_days
 from lifeloop.lifecycle.options import View
 from lifeloop.lifecycle.rates import with_rate
 from lifeloop.lifecycle.tables import finished, members_of, on_grid
@@ -77,8 +76,7 @@ def first_days(frame: Lazy, *keys: str) -> Lazy:
 
 def new_users(view: View) -> Lazy:
     """Return users whose first active day is known to be their first: user_id, ``by``, day."""
-    quick = numbered_first_days(view)
-    firsts = first_days(view.active(), "user_id", *view.by) if quick is None else quick
+    firsts = first_days(view.active(), "user_id", *view.by)
     return firsts.filter(nw.col("day") >= view.first_new_day)
 
 

@@ -5,6 +5,7 @@ retriever cannot score (-inf) or may not show is never listed; the reason says s
 """
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Protocol
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from lifeloop.contracts import Bool, Candidates, Float, Int, Long, Queries
 from lifeloop.errors import InputError
 from lifeloop.models.data import part_of
+from lifeloop.models.together import together
 
 NO_HISTORY = "no_history"
 """Nothing is known of the user: the list is empty, or a named fallback."""
@@ -29,8 +31,8 @@ FEW_SCORED = "few_scored"
 GROUP = 32
 """Scores of which one maximum is looked at first."""
 
-CELLS = 8_000_000
-"""Scores held at once while many queries are answered (32 MB)."""
+CELLS = 1_000_000
+"""Scores of one block of queries (4 MB); of more than one block two are made at a time."""
 
 
 class Scores(Protocol):
@@ -48,11 +50,14 @@ def retrieve(
     n_queries = len(queries)
     fitting(allowed, n_queries, n_items)
     step = max(1, CELLS // max(1, n_items))
-    blocks = []
-    for start in range(0, max(n_queries, 1), step):
+
+    def of(start: int) -> Candidates:
         block = part_of(queries, start, min(n_queries, start + step))
         may = allowed if allowed is None or allowed.ndim == 1 else allowed[start : start + step]
-        blocks.append(listed(fitted.score(block), block, k=k, allowed=may, personal=personal))
+        return listed(fitted.score(block), block, k=k, allowed=may, personal=personal)
+
+    starts = range(0, max(n_queries, 1), step)
+    blocks = together([partial(of, start) for start in starts])
     return Candidates(
         item_ix=np.concatenate([found.item_ix for found in blocks]),
         score=np.concatenate([found.score for found in blocks]),
