@@ -17,7 +17,7 @@ from lifeloop.lifecycle.definitions import StageDefinitions
 from lifeloop.lifecycle.frame import Lazy, Log, collect, distinct, of_types
 from lifeloop.lifecycle.predictions import COLUMNS, predicted
 from lifeloop.lifecycle.purchases import order_changes
-from lifeloop.lifecycle.user_numbers import Names, user_numbers
+from lifeloop.lifecycle.user_numbers import Names, parts, user_numbers
 
 RARE = ("joined", "keys", "ended")
 
@@ -83,7 +83,8 @@ class DayTable:
         return DayTable(columns.pop("day"), self.starts[first : stop + 1] - a, **columns)
 
 
-SPAN = 1 << 28
+SPAN_BITS = 28
+SPAN = 1 << SPAN_BITS
 """More days than any calendar has: a user's place and a day fit in one integer."""
 
 DAY_SCHEMA: dict[str, Any] = {
@@ -179,15 +180,23 @@ def _sorted_days(
     names = log.names or Names(who, user_numbers(who))
     numbers = names.numbers if log.named else who
     users, places = names.sorted(numbers)
-    keys = places[numbers.to_numpy()].astype(np.int64)  # [events]
-    keys *= 2 * SPAN
-    keys += acts["day"].to_numpy()
-    key = pl.Series("key", keys).sort()
-    last = (key // 2 != (key // 2).shift(-1)).fill_null(value=True)  # the active one, if any
-    once = key.filter(last).to_frame()
-    day = pl.col("key") // 2 % SPAN + low
-    ix = (pl.col("key") // (2 * SPAN)).cast(pl.Int32)
-    days = once.select(ix=ix, day=day, active=(pl.col("key") % 2).cast(pl.Int8))
+    own, of_day = numbers.to_numpy(), acts["day"].to_numpy()
+    keys: Long = np.empty(len(acts), dtype=np.int64)
+    for part in parts(len(keys)):
+        keys[part] = places[own[part]].astype(np.int64) * (2 * SPAN) + of_day[part]
+    key = pl.Series(keys).sort().to_numpy()
+    last = np.ones(len(key), dtype=bool)  # the last of each user and day is active, if any is
+    for part in parts(len(key) - 1):
+        after = slice(part.start + 1, part.stop + 1)
+        np.not_equal(key[part] >> 1, key[after] >> 1, out=last[part])
+    once = key[last]  # [n]
+    days = pl.DataFrame(
+        {
+            "ix": (once >> 1 + SPAN_BITS).astype(np.int32),
+            "day": (once >> 1 & SPAN - 1) + low,
+            "active": (once & 1).astype(np.int8),
+        }
+    )
     return users, days, None if log.named else places
 
 

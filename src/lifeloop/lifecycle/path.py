@@ -62,33 +62,56 @@ class Path:
     overlay: Int
 
 
-def path(table: DayTable, definitions: StageDefinitions, *, last_day: int) -> tuple[Facts, Path]:
-    """Return the facts after each user-day and the path up to ``last_day`` inclusive.
+def walked(
+    table: DayTable, definitions: StageDefinitions, *, last_day: int
+) -> tuple[Facts, Path, Long]:
+    """Return the path of many users up to ``last_day`` inclusive, and what is known along it.
 
     Parameters
     ----------
     table : DayTable
-        Whole users; days up to ``last_day``.
+        Whole users [U]; days [n] up to ``last_day``.
     definitions : StageDefinitions
         The rules.
     last_day : int
         Day number on which the path ends, below 2^31 - 1.
+
+    Returns
+    -------
+    Facts, Path, array [U]
+        The facts after those r of the n user-days on which the path turns or a user's days end;
+        the path, whose ``row`` points into them, as does the last, each user's newest day.
     """
-    if len(table) <= BATCH_ROWS:
-        return _path(table, definitions, last_day)
     known: dict[str, NDArray[Any]] = {}
-    walked: dict[str, list[NDArray[Any]]] = {field.name: [] for field in fields(Path)}
+    turns: dict[str, list[NDArray[Any]]] = {field.name: [] for field in fields(Path)}
+    last: list[Long] = []
+    r = 0
     for first, stop in _batches(table):
-        a, b = int(table.starts[first]), int(table.starts[stop])
-        f, p = _path(table.part(first, stop), definitions, last_day)
+        part = table.part(first, stop)
+        f, p = path(part, definitions, last_day=last_day)
+        ends = part.starts[1:] - 1
+        read = np.zeros(len(part), dtype=bool)
+        read[p.row] = True
+        read[ends] = True
+        rows = np.flatnonzero(read)
+        place = np.cumsum(read) - 1 + r  # [days of the batch]
         for field in fields(Facts):
             values = getattr(f, field.name)
-            known.setdefault(field.name, np.empty(len(table), dtype=values.dtype))[a:b] = values
-        for name, moved in (("row", a), ("user", first), ("begin", 0)):
-            walked[name].append(getattr(p, name) + moved)
-        for name in ("product", "overlay"):
-            walked[name].append(getattr(p, name))
-    return Facts(**known), Path(**{name: np.concatenate(parts) for name, parts in walked.items()})
+            # as long as it can become; of what is not written no memory is taken
+            known.setdefault(field.name, np.empty(len(table), dtype=values.dtype))
+            known[field.name][r : r + len(rows)] = values[rows]
+        turns["row"].append(place[p.row])
+        turns["user"].append(p.user + first)
+        for name in ("begin", "product", "overlay"):
+            turns[name].append(getattr(p, name))
+        last.append(place[ends])
+        r += len(rows)
+    if not last:
+        f, p = path(table, definitions, last_day=last_day)
+        return f, p, table.starts[1:] - 1
+    facts = Facts(**{name: values[:r] for name, values in known.items()})
+    whole = Path(**{name: np.concatenate(parts) for name, parts in turns.items()})
+    return facts, whole, np.concatenate(last)
 
 
 def _batches(table: DayTable) -> Iterator[tuple[int, int]]:
@@ -98,7 +121,8 @@ def _batches(table: DayTable) -> Iterator[tuple[int, int]]:
     return pairwise(np.unique(np.append(cuts, len(table.starts) - 1)).tolist())
 
 
-def _path(table: DayTable, definitions: StageDefinitions, last_day: int) -> tuple[Facts, Path]:
+def path(table: DayTable, definitions: StageDefinitions, *, last_day: int) -> tuple[Facts, Path]:
+    """Return the facts after each of n user-days and the path; for few users, see ``walked``."""
     f = facts(table, definitions)
     d = definitions
     follows = np.append(table.day[1:], last_day + 1)  # [n]

@@ -11,15 +11,15 @@ from lifeloop.errors import InputError
 from lifeloop.lifecycle.daytable import day_table
 from lifeloop.lifecycle.definitions import StageDefinitions
 from lifeloop.lifecycle.frame import Log
-from lifeloop.lifecycle.path import Facts, Path, path
+from lifeloop.lifecycle.path import Facts, Path, walked
 from lifeloop.lifecycle.shared import once
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Users [U] sorted by id, facts [n], the path [m] whose ``row`` points into the facts.
+    """Users [U] sorted by id, facts [r], the path [m] whose ``row`` points into the facts.
 
-    ``last`` [U] is the row of each user's newest day, ``first_day`` [U] the oldest.
+    ``last`` [U] is the row of the facts after each user's newest day, ``first_day`` [U] the oldest.
     """
 
     user_ids: pl.Series
@@ -58,8 +58,8 @@ def standing(
 
 def _walked(log: Log, definitions: StageDefinitions, predictions: IntoFrame | None) -> Standing:
     user_ids, table = day_table(log, definitions, predictions)
-    f, p = path(table, definitions, last_day=log.last_day)
-    return Standing(user_ids, f, p, table.starts[1:] - 1, table.day[table.starts[:-1]])
+    f, p, last = walked(table, definitions, last_day=log.last_day)
+    return Standing(user_ids, f, p, last, table.day[table.starts[:-1]])
 
 
 def cut(p: Path, last_day: int) -> Path:

@@ -47,15 +47,17 @@ class Names:
         The second array [largest number + 1] holds the place among the first at the users' own
         numbers, and 0 at all others.
         """
-        numbers = self.numbers.fill_null(0).to_numpy()
+        known = (
+            self.numbers.is_not_null().arg_true().to_numpy() if self.numbers.null_count() else None
+        )
+        numbers = self.numbers.to_numpy() if known is None else self.numbers.drop_nulls().to_numpy()
         size = 1 + (int(numbers.max()) if len(numbers) else 0)
-        there = np.zeros(size, dtype=bool)
-        there[seen.to_numpy()] = True
-        row = np.zeros(size, dtype=np.int32 if len(numbers) < 1 << 31 else np.int64)
-        row[numbers] = np.arange(len(numbers), dtype=row.dtype)
-        if self.numbers.null_count():
-            known = self.numbers.is_not_null().arg_true().to_numpy()
-            row[numbers[known]] = known
+        row = np.full(size, -1, dtype=np.int32 if len(self.numbers) < 1 << 31 else np.int64)
+        row[numbers] = np.arange(len(numbers), dtype=row.dtype) if known is None else known
+        there = row >= 0
+        if len(seen) < len(numbers):
+            there[:] = False
+            there[seen.to_numpy()] = True
         users = np.flatnonzero(there)
         names = self.names.gather(row[users]).cast(pl.String)
         order = names.arg_sort()
@@ -112,11 +114,11 @@ def _placed(place: NDArray[np.uint64], mark: NDArray[np.uint64]) -> Int | None:
     for _ in range(TURNS):
         table = np.zeros(1 << bits, dtype=np.uint64)
         at: Int = np.empty(len(place), dtype=np.int32)
-        for part in _parts(len(place)):
+        for part in parts(len(place)):
             at[part] = place[part] >> np.uint64(64 - bits)
             table[at[part]] = mark[part]
         mine = np.empty(len(place), dtype=bool)
-        for part in _parts(len(place)):
+        for part in parts(len(place)):
             np.equal(table[at[part]], mark[part], out=mine[part])
         lost = np.flatnonzero(~mine)
         at += np.int32(first)
@@ -134,5 +136,6 @@ def _placed(place: NDArray[np.uint64], mark: NDArray[np.uint64]) -> Int | None:
     return None
 
 
-def _parts(n: int) -> list[slice]:
+def parts(n: int) -> list[slice]:
+    """Return the slices of ``PART`` rows that n rows come in."""
     return [slice(begin, min(begin + PART, n)) for begin in range(0, n, PART)]

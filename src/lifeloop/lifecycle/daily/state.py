@@ -15,7 +15,7 @@ from lifeloop.lifecycle.calendar import end_of_day_us, micros, start_of_day_us
 from lifeloop.lifecycle.daytable import DAY_SCHEMA, numbered_days, placed, table_of
 from lifeloop.lifecycle.definitions import StageDefinitions
 from lifeloop.lifecycle.frame import Log, collect, read
-from lifeloop.lifecycle.path import Facts, Path, path
+from lifeloop.lifecycle.path import Facts, Path, walked
 from lifeloop.lifecycle.purchases import ORDER, SUMS, order_lines
 from lifeloop.lifecycle.standing import Standing, cut
 
@@ -169,7 +169,7 @@ def followed(days: pl.DataFrame, d: StageDefinitions) -> tuple[pl.DataFrame, pl.
     ix = rows["ix"].to_numpy()
     starts = np.append(np.flatnonzero(np.append(True, ix[1:] != ix[:-1])[: len(ix)]), len(ix))
     table = table_of(rows, starts)
-    f, p = path(table, d, last_day=FOREVER)
+    f, p, newest = walked(table, d, last_day=FOREVER)
     who = ix[starts[:-1]]  # [U]
     last = starts[1:] - 1
 
@@ -191,7 +191,7 @@ def followed(days: pl.DataFrame, d: StageDefinitions) -> tuple[pl.DataFrame, pl.
             "ix": who,
             "first_day": table.day[starts[:-1]],
             "last_day": table.day[last],
-            **told(last),
+            **told(newest),
         },
         schema=PEOPLE_SCHEMA,
     )
