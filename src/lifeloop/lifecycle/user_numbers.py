@@ -9,12 +9,13 @@ other is kept there to be compared.
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lifeloop.contracts import Int
+from lifeloop.contracts import Bool, Int
 
 SEEDS = (secrets.randbits(63), secrets.randbits(63))
 """Of the two hashes, new in each process: nobody can choose names that collide."""
@@ -52,9 +53,10 @@ class Names:
         )
         numbers = self.numbers.to_numpy() if known is None else self.numbers.drop_nulls().to_numpy()
         size = 1 + (int(numbers.max()) if len(numbers) else 0)
-        row = np.full(size, -1, dtype=np.int32 if len(self.numbers) < 1 << 31 else np.int64)
-        row[numbers] = np.arange(len(numbers), dtype=row.dtype) if known is None else known
-        there = row >= 0
+        kind: type[np.signedinteger[Any]] = np.int32 if len(self.numbers) < 1 << 31 else np.int64
+        row: NDArray[Any] = np.full(size, -1, dtype=kind)
+        row[numbers] = np.arange(len(numbers), dtype=kind) if known is None else known
+        there: Bool = row >= 0
         if len(seen) < len(numbers):
             there[:] = False
             there[seen.to_numpy()] = True
