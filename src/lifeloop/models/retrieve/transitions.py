@@ -36,7 +36,7 @@ class Transitions:
     k: int = 200
     window: int = 20
     decay: float = 0.9
-    shrink: float = 20.0
+    shrink: float = 5.0
     half_life_events: float | None = 3.0
     name: str = "transitions"
 
