@@ -238,17 +238,17 @@ class Told:
     @classmethod
     def of(cls, snapshot: Snapshot, settings: TextEncoding) -> Self:
         """Return what a snapshot holds; nobody's who refuses personalisation."""
-        refuse = [
+        refuse = {
             str(user)
             for user, consent in snapshot.users.select("user_id", "consent").iter_rows()
             if consent and json.loads(consent).get("personalisation") is False
-        ]
+        }
         texts = snapshot.events.filter(
             pl.col("text").is_not_null()
             & (pl.col("text").str.strip_chars() != "")
             & pl.col("t_us").is_not_null()
             & pl.col("is_bot").ne_missing(True)
-            & ~pl.col("user_id").is_in(refuse)
+            & ~pl.col("user_id").is_in(sorted(refuse))
         ).select("user_id", "t_us", "seq", "text")
         stated: dict[str, tuple[str, int | None]] = {}
         people = snapshot.users.select("user_id", "attributes", "created_us")

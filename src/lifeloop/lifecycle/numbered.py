@@ -16,7 +16,6 @@ from lifeloop.lifecycle.user_numbers import user_numbers
 MOST_PERIODS = 1 << 30
 """More periods than this times the users (at most 2^32) would not fit in an int64."""
 
-
 ROWS = 1 << 34
 """A user's number (below 2^29) and a row fit in one integer. No frame of 2^32 rows is read."""
 
@@ -37,8 +36,7 @@ def numbered_days(view: View, *, far: int) -> Lazy | None:
     wide = high - low + 1
     if wide > MOST_PERIODS:
         return None
-    acts = _acts(view)
-    keys = acts.select(key=pl.col("user_id") * wide + (pl.col("day") - low)).sort("key")
+    keys = _keys(_acts(view), "day", low=low, wide=wide)
     key, last, next_ = pl.col("key"), pl.col("key").shift(1), pl.col("key").shift(-1)
     once = keys.filter((key != last).fill_null(value=True))
     days = once.select(
@@ -76,7 +74,7 @@ def numbered_periods(view: View) -> Lazy | None:
     if wide > MOST_PERIODS:
         return None
     acts = view.with_period(nw.from_native(_acts(view))).to_native()
-    keys = acts.select(key=pl.col("user_id") * wide + (pl.col("period") - low)).sort("key")
+    keys = _keys(acts, "period", low=low, wide=wide)
     before = pl.col("key").shift(1)
     once = keys.with_columns(before=before).filter((pl.col("key") != before).fill_null(value=True))
     same = pl.col("key") // wide == pl.col("before") // wide
@@ -101,7 +99,7 @@ def numbered_firsts(view: View) -> Lazy | None:
     if wide > MOST_PERIODS:
         return None
     acts = view.with_period(nw.from_native(_acts(view))).to_native()
-    keys = acts.select(key=pl.col("user_id") * wide + (pl.col("period") - low)).sort("key")
+    keys = _keys(acts, "period", low=low, wide=wide)
     key = pl.col("key")
     once = keys.filter((key != key.shift(1)).fill_null(value=True))
     parts = once.select(user_id=key // wide, period=key % wide + low)
@@ -147,3 +145,8 @@ def _acts(view: View, *columns: str) -> pl.LazyFrame:
     if view.log.named:
         acts = acts.with_columns(pl.col("user_id").map_batches(user_numbers, return_dtype=pl.Int32))
     return acts.with_columns(pl.col("user_id").cast(pl.Int64))
+
+
+def _keys(acts: pl.LazyFrame, column: str, *, low: int, wide: int) -> pl.LazyFrame:
+    # Each user's number and the column in one integer, ``key``, in order.
+    return acts.select(key=pl.col("user_id") * wide + (pl.col(column) - low)).sort("key")

@@ -173,10 +173,10 @@ def _cohorts(view: View, ask: _Ask) -> Lazy:
     # One row per user, cohort and active period from it on: user_id, by, cohort, period.
     shown = (nw.col("cohort") >= view.first) & (nw.col("cohort") <= view.last)
     if ask.cohort == "first":
-        quick = numbered_firsts(view) if view.settings.burn_in_days == 0 else None
-        if quick is not None:
-            return quick.filter(shown)
         if view.settings.burn_in_days == 0:
+            quick = numbered_firsts(view)
+            if quick is not None:
+                return quick.filter(shown)
             firsts = view.user_periods()
         else:
             firsts = view.known_periods()

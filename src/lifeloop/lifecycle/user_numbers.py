@@ -74,16 +74,16 @@ def numbered(events: pl.DataFrame, *, also: Collection[str] = ()) -> tuple[pl.Da
     if len(columns) == 1:
         found = [user_numbers(columns[0])]
     else:
-        parts = [column.cast(pl.String).drop_nulls().alias("names") for column in columns]
-        numbers = user_numbers(pl.concat(parts))
+        known = [column.cast(pl.String).drop_nulls().alias("names") for column in columns]
+        numbers = user_numbers(pl.concat(known))
         found, begin = [], 0
-        for column, part in zip(columns, parts, strict=True):
+        for column, names in zip(columns, known, strict=True):
             empty = pl.Series(column.name, [None], dtype=numbers.dtype)
-            own = numbers[begin : begin + len(part)]
+            own = numbers[begin : begin + len(names)]
             found.append(
                 empty.new_from_index(0, len(column)).scatter(column.is_not_null().arg_true(), own)
             )
-            begin += len(part)
+            begin += len(names)
     return events.with_columns(found), Names(columns[0], found[0])
 
 

@@ -23,7 +23,6 @@ FACTS = tuple(f.name for f in fields(Facts))
 FOREVER = 1 << 30
 """Paths run on into the future: silence alone changes a stage on days that are already known."""
 
-
 IX: dict[str, Any] = {"ix": pl.Int32}
 DAYS = ("ix", *DAY_SCHEMA)
 ORDER_SCHEMA: dict[str, Any] = {
